@@ -1,0 +1,155 @@
+"""What a person sees of a study: its plan, its progress, its table."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.table import Table
+
+from ablations.bottleneck import bottleneck
+from ablations.gather import gather
+from ablations.study import Study, Wanted, read_study, study_path, wanted
+from workbench.collect import collect, collected_folder
+from workbench.engines.local import carry_out, default_workers
+from workbench.errors import UserError
+from workbench.plan import Evaluate, Expert, Plan
+from workbench.record import find
+from workbench.screen import console, ledger_table, stage
+
+TRAINING_SHARE = 0.8
+"""Of a run's time; the rest is playing. Only for the progress bar."""
+
+
+def demo(root: Path, workers: int | None) -> None:
+    run_study("demo", root, workers)
+
+
+def run_study(name: str, root: Path, workers: int | None) -> None:
+    """Do what is missing, then print the table and where everything lies."""
+    from ablations.figures import write_figures
+    from ablations.report.terminal import print_table
+
+    study = read_study(name)
+    console.print(f"[bold]{study.question}[/bold]")
+    runs = wanted(study)
+    missing = [run for run in runs if find(root, run.plan) is None]
+    console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them recorded in {root}.")
+    if missing:
+        collect_missing(missing, root)
+        broken = _carry_out(missing, root, workers or default_workers())
+        for id, error in broken.items():
+            console.print(f"[red]run {id} broke:[/red] {error}")
+    record = gather(study, root)
+    table = bottleneck(record)
+    report = root / "reports" / study.name
+    report.mkdir(parents=True, exist_ok=True)
+    (report / "table.json").write_text(table.as_json() + "\n")
+    figures = write_figures(table, report)
+    _print_ledger(study, runs, root)
+    print_table(table, console)
+    films = f"{root}/<run>/films" if study.protocol.benchmark else ""
+    console.print(f"Table: {report / 'table.json'} · figures: {', '.join(str(f) for f in figures)}")
+    console.print(
+        f"Videos: {films}/*.mp4 · run records: {root}/<run>/result.json (which run is which: workbench plan {name})"
+    )
+    if missing and broken:
+        raise UserError(
+            f"{len(broken)} of {len(missing)} runs broke; the others are recorded. Start the command again to retry."
+        )
+
+
+def collect_missing(missing: Sequence[Wanted], root: Path) -> None:
+    """Write the expert datasets that the missing runs train on."""
+    recipes = [run.plan.data for run in missing if not isinstance(run.plan, Evaluate)]
+    for recipe in dict.fromkeys(r for r in recipes if isinstance(r, Expert)):
+        folder = collected_folder(root, recipe)
+        if not folder.exists():
+            purpose = f"the scripted expert shows {', '.join(recipe.tasks)} ({recipe.split} episodes)"
+            with stage("Demonstrations", purpose) as progress:
+                collect(recipe, folder, progress=progress)
+
+
+def _carry_out(missing: Sequence[Wanted], root: Path, workers: int) -> dict[str, str]:
+    """Run what is missing under one progress bar; returns what broke, by id."""
+    plans: dict[str, Plan] = {run.id: run.plan for run in missing}
+    share = dict.fromkeys(plans, 0.0)
+    broken: dict[str, str] = {}
+    with stage("Runs", "train each arm's model on the demonstrations, then play the same episodes") as progress:
+        progress(0, 100 * len(plans))
+        for event in carry_out(list(plans.values()), root, workers=workers):
+            if event.stage in ("recorded", "broken"):
+                share[event.run] = 1.0
+                if event.stage == "broken":
+                    broken[event.run] = event.error
+            else:
+                done = event.done / max(1, event.total)
+                training = not isinstance(plans[event.run], Evaluate)
+                share[event.run] = (
+                    TRAINING_SHARE * done
+                    if event.stage == "training"
+                    else (TRAINING_SHARE + (1 - TRAINING_SHARE) * done if training else done)
+                )
+            progress(100 * sum(share.values()), 100 * len(plans))
+    return broken
+
+
+def _print_ledger(study: Study, runs: Sequence[Wanted], root: Path) -> None:
+    """The ledger of the base model: what each slot holds, and which part of it is new."""
+    for run in runs:
+        record = find(root, run.plan)
+        if run.arm == study.arms[0].name and record is not None and record.error is None:
+            console.print(f"[dim]arm {run.arm}, seed {run.seed} (any other: workbench show RUN)[/dim]")
+            console.print(ledger_table(record.ledger()))
+            return
+
+
+def show_table(name: str, root: Path, format: Literal["terminal", "markdown", "latex", "csv", "json"]) -> None:
+    from ablations.report.terminal import print_table
+    from ablations.report.text import WRITERS
+
+    table = bottleneck(gather(read_study(name), root))
+    if format == "terminal":
+        print_table(table, console)
+    else:
+        print(WRITERS[format](table))
+
+
+def show_plan(name: str, root: Path, format: Literal["terminal", "json"]) -> None:
+    from workbench.count import trainable_parameters
+
+    study = read_study(name)
+    rows: list[dict[str, Any]] = []
+    counted: dict[str, int] = {}
+    for run in wanted(study):
+        record = find(root, run.plan)
+        trained = run.plan
+        key = trained.of if isinstance(trained, Evaluate) else trained.spec.model_dump_json()
+        if not isinstance(trained, Evaluate) and key not in counted:
+            counted[key] = trainable_parameters(trained.spec, chunk=trained.budget.chunk)
+            counted[run.id] = counted[key]
+        elif not isinstance(trained, Evaluate):
+            counted[run.id] = counted[key]
+        rows.append(
+            {
+                "id": run.id,
+                "arm": run.arm,
+                "seed": run.seed,
+                "kind": run.plan.kind,
+                "trainable_parameters": counted[key],
+                "recorded": record is not None,
+                "error": record.error if record else None,
+            }
+        )
+    if format == "json":
+        print(
+            json.dumps({"study": study.name, "file": str(study_path(name)), "root": str(root), "runs": rows}, indent=1)
+        )
+        return
+    table = Table(title=f"{study.name}: {sum(r['recorded'] for r in rows)} of {len(rows)} runs recorded in {root}")
+    for column in ("run", "arm", "seed", "kind", "trainable", "recorded"):
+        table.add_column(column, justify="right" if column in ("seed", "trainable") else "left")
+    for row in rows:
+        state = "failed" if row["error"] else "yes" if row["recorded"] else "–"
+        table.add_row(row["id"], row["arm"], str(row["seed"]), row["kind"], f"{row['trainable_parameters']:,}", state)
+    console.print(table)

@@ -1,0 +1,181 @@
+"""One test over the whole table: a row added to it is tested the day it is added.
+
+Shapes: B batch  H W height and width  C colours  N image tokens  D encoder width
+"""
+
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from encoders.contract import Encoder
+from encoders.hub import WeightsMissing
+from encoders.registry import ENCODERS, UnknownEncoder, build_encoder, card
+from encoders.timm_vit import TimmViT
+from encoders.tiny import tiny_vit
+
+# after our own modules, which make torchvision importable
+import timm  # isort: skip
+from timm.models.vision_transformer import VisionTransformer  # isort: skip
+
+TIMM_ROWS = [name for name in ENCODERS if card(name).source.startswith("timm:")]
+DINOV2 = "vit_small_patch14_dinov2.lvd142m"
+
+
+@pytest.fixture(scope="module", params=ENCODERS)
+def encoder(request: pytest.FixtureRequest) -> Encoder:
+    return build_encoder(request.param, weights="random", seed=0).eval()
+
+
+def noise(height: int, width: int) -> Tensor:
+    return torch.randint(256, (1, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def upstream(encoder: Encoder) -> VisionTransformer:
+    """The library's own model without a head, loaded with our encoder's weights."""
+    if encoder.card.source.startswith("timm:"):
+        name = encoder.card.source.removeprefix("timm:")
+        with torch.device("meta"):
+            tower = timm.create_model(name, img_size=encoder.card.side, num_classes=0, global_pool="")
+    else:
+        tower = tiny_vit(encoder.card).tower
+    assert isinstance(encoder, TimmViT) and isinstance(tower, VisionTransformer)
+    tower.load_state_dict(encoder.tower.state_dict(), strict=True, assign=True)
+    return tower.eval()
+
+
+@torch.no_grad()
+def test_tokens_are_the_librarys_own(encoder: Encoder):
+    tower = upstream(encoder)
+    own_BND = tower.forward_features(encoder.pixels_BCHW(noise(90, 160)))[:, tower.num_prefix_tokens :]
+    assert torch.equal(encoder(noise(90, 160)), own_BND)
+
+
+@torch.no_grad()
+def test_portraits_tiny_frames_and_frames_of_the_cards_side_give_what_the_card_states(encoder: Encoder):
+    facts = encoder.card
+    for height, width in [(160, 90), (3, 2), (facts.side, facts.side)]:
+        assert encoder(noise(height, width)).shape == (1, facts.tokens, facts.dim)
+
+
+def test_every_parameter_moves_the_tokens(encoder: Encoder):
+    seen_BND = encoder(noise(64, 64))
+    seen_BND.backward(torch.randn(seen_BND.shape, generator=torch.Generator().manual_seed(0)))
+    dead = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
+    encoder.zero_grad()
+    assert not dead
+
+
+def test_the_same_seed_gives_the_same_bits_and_leaves_the_global_generator_alone(encoder: Encoder):
+    before = torch.random.get_rng_state()
+    again = build_encoder(encoder.card.name, weights="random", seed=0)
+    assert torch.equal(before, torch.random.get_rng_state())
+    first, second = encoder.state_dict(), again.state_dict()
+    assert list(first) == list(second)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_blocks_are_of_one_kind_and_hold_most_of_the_encoder(encoder: Encoder):
+    assert len({type(block) for block in encoder.blocks}) == 1
+    inside = sum(p.numel() for block in encoder.blocks for p in block.parameters())
+    assert inside > 0.8 * sum(p.numel() for p in encoder.parameters())
+
+
+def test_another_seed_gives_other_bits():
+    first, second = (build_encoder("tiny", weights="random", seed=seed).state_dict() for seed in (0, 1))
+    assert not torch.equal(first["tower.pos_embed"], second["tower.pos_embed"])
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_row_is_named_as_its_card_and_says_where_it_comes_from(name: str):
+    assert card(name).name == name
+    assert card(name).paper.startswith("https://")
+    assert card(name).licence and card(name).source
+
+
+@pytest.mark.parametrize("name", TIMM_ROWS)
+def test_a_timm_card_states_what_timm_states(name: str):
+    facts = timm.get_pretrained_cfg(card(name).source.removeprefix("timm:"), allow_unregistered=False)
+    assert facts is not None
+    stated = (card(name).mean, card(name).std, card(name).interpolation, card(name).licence)
+    assert stated == (facts.mean, facts.std, facts.interpolation, facts.license)
+    resampled = {"dinov2-small": 518}  # published side of the rows that are read at another one
+    assert facts.input_size[-1] == resampled.get(name, card(name).side)
+
+
+def test_imagenet_statistics_belong_to_dinov2_and_halves_to_siglip():
+    assert card("dinov2-small").mean == (0.485, 0.456, 0.406)
+    assert card("dinov2-small").std == (0.229, 0.224, 0.225)
+    assert card("siglip-base").mean == card("siglip-base").std == (0.5, 0.5, 0.5)
+
+
+def test_an_unknown_name_gets_the_nearest_one_and_all_of_them():
+    with pytest.raises(UnknownEncoder) as caught:
+        build_encoder("dinov2-smal", weights="random", seed=0)
+    assert str(caught.value).startswith("No encoder named 'dinov2-smal'. Did you mean 'dinov2-small'? Known: ")
+    assert all(name in str(caught.value) for name in ENCODERS)
+    with pytest.raises(UnknownEncoder, match="^No encoder named 'zzz'. Known: "):
+        card("zzz")
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub cache of this test's own, and no network: what HF_HUB_CACHE and HF_HUB_OFFLINE set."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", TIMM_ROWS)
+def test_missing_weights_are_named_with_the_way_to_fetch_them(name: str, empty_cache: Path):
+    model = card(name).source.removeprefix("timm:")
+    with pytest.raises(WeightsMissing, match=f"hf download timm/{model} model.safetensors"):
+        build_encoder(name, weights="pretrained", seed=0)
+
+
+def test_an_unreachable_hub_is_reported_without_retries(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(WeightsMissing, match="hf download"):
+        build_encoder("dinov2-small", weights="pretrained", seed=0)
+    assert "Retrying" not in caplog.text
+
+
+def test_an_encoder_without_published_weights_says_so():
+    with pytest.raises(WeightsMissing, match='No weights of "tiny" were published'):
+        build_encoder("tiny", weights="pretrained", seed=0)
+
+
+def cached_file(cache: Path) -> Path:
+    """Where the hub's client keeps DINOv2-S."""
+    repository = cache / f"models--timm--{DINOV2}"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    return snapshot / "model.safetensors"
+
+
+def test_cached_weights_are_loaded_as_timm_loads_them(empty_cache: Path):
+    published = build_encoder("dinov2-small", weights="random", seed=7).state_dict()
+    published = {key.removeprefix("tower."): value for key, value in published.items()}
+    side = 518 // 14  # patches along an edge of the published position embeddings
+    published["pos_embed"] = torch.randn(1, 1 + side**2, 384, generator=torch.Generator().manual_seed(0))
+    save_file(published, cached_file(empty_cache))
+    ours = build_encoder("dinov2-small", weights="pretrained", seed=0)
+    theirs = timm.create_model(DINOV2, pretrained=True, img_size=224, num_classes=0, global_pool="").state_dict()
+    assert all(torch.equal(theirs[key.removeprefix("tower.")], value) for key, value in ours.state_dict().items())
+    assert torch.equal(theirs["blocks.3.attn.qkv.weight"], published["blocks.3.attn.qkv.weight"])
+
+
+def test_a_damaged_weights_file_is_named(empty_cache: Path):
+    file = cached_file(empty_cache)
+    save_file({"pos_embed": torch.zeros(100)}, file)
+    file.write_bytes(file.read_bytes()[:-10])
+    with pytest.raises(WeightsMissing, match=r"model\.safetensors is damaged .* Delete it and fetch it again"):
+        build_encoder("dinov2-small", weights="pretrained", seed=0)

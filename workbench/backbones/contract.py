@@ -1,0 +1,61 @@
+"""What every backbone gives the policy: the four slots that it was trained with, as separate modules."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from encoders.contract import Encoder
+
+# B batch  N image tokens  T word tokens  E language width
+
+
+@dataclass(frozen=True)
+class Words:
+    """Tokenised instructions: `ids_BT` and `mask_BT` (1 = a token, 0 = padding on the right), int64."""
+
+    ids_BT: Tensor
+    mask_BT: Tensor
+
+
+class Language(nn.Module, ABC):
+    """The decoder without its embeddings: lays out image, words and query as it was trained, and reads the query."""
+
+    width: int
+    """E."""
+
+    @property
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """The transformer blocks, first to last."""
+
+    @abstractmethod
+    def forward(self, seen_BNE: Tensor, words_BTE: Tensor, mask_BT: Tensor, query_E: Tensor) -> Tensor:
+        """The query token's final hidden state, `[B, E]`."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A vision-language model taken apart. `tokenize` turns instructions into `Words`; `prompt` is what it wraps them in."""
+
+    name: str
+    vision: Encoder
+    projector: nn.Module
+    embeddings: nn.Module
+    language: Language
+    tokenize: Callable[[Sequence[str]], Words]
+    prompt: str
+    unused_parameters: int
+
+
+def pad_right(rows: Sequence[Sequence[int]], pad: int) -> Words:
+    """Token rows of any length as one rectangle, padded on the right."""
+    longest = max(len(row) for row in rows)
+    ids = torch.full((len(rows), longest), pad, dtype=torch.int64)
+    mask = torch.zeros((len(rows), longest), dtype=torch.int64)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        mask[i, : len(row)] = 1
+    return Words(ids, mask)

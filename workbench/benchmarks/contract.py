@@ -1,0 +1,61 @@
+"""What a benchmark promises: a protocol that is data, a manifest that all arms share, and one episode's outcome."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from workbench.spec import Value, digest
+
+Split = Literal["injection", "finetune", "selection", "evaluation"]
+SPLIT_SEEDS: dict[Split, int] = {"injection": 101, "finetune": 202, "selection": 303, "evaluation": 404}
+"""Initial states are drawn from (split seed, task, index): no state of one split can occur in another."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where one episode begins: the same three numbers give the same world, bit for bit."""
+
+    task: str
+    initial_state: int
+    seed: int
+
+
+class Protocol(Value):
+    """How success is measured. Its digest is in every record; figures of different protocols are never compared.
+
+    `initial_states` episodes are played per task; `n_action_steps` actions of each predicted chunk are executed.
+    """
+
+    benchmark: str = "tabletop-v1"
+    tasks: tuple[str, ...] = Field(("reach",), min_length=1)
+    initial_states: int = Field(20, ge=1)
+    n_action_steps: int = Field(2, ge=1)
+    camera: str = "front 64x64"
+    render: str = "no-shadows no-multisampling"
+    split: Split = "evaluation"
+
+    def manifest(self) -> tuple[Start, ...]:
+        """Every episode to be played, in the order in which outcomes are stored."""
+        seed = SPLIT_SEEDS[self.split]
+        return tuple(Start(task, i, seed) for task in self.tasks for i in range(self.initial_states))
+
+    def manifest_digest(self) -> str:
+        return digest({"protocol": self.model_dump(mode="json"), "starts": [asdict(s) for s in self.manifest()]})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One played episode, as it is stored in `episodes.jsonl`.
+
+    `progress` is the share of the task's stages that were reached, 0 … 1; `seconds` is wall-clock time of its batch share.
+    """
+
+    task: str
+    initial_state: int
+    seed: int
+    instruction: str
+    success: bool
+    steps: int
+    progress: float
+    seconds: float

@@ -1,0 +1,86 @@
+"""Offscreen OpenGL for MuJoCo: EGL first, OSMesa where EGL is missing, and a plain sentence where both are.
+
+The render mode is part of every protocol: without shadows and multisampling a 64-pixel frame costs
+a tenth of MuJoCo's default and looks different, so the two are never mixed in one table.
+"""
+
+import os
+import sys
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from workbench.errors import UserError
+
+RENDER_MODE = "no-shadows no-multisampling"
+
+REMEDY = (
+    "MuJoCo cannot render here: neither EGL nor OSMesa gives an OpenGL context ({reason}). "
+    "Install one of them, e.g. 'apt-get install libegl1 libegl-mesa0' (or 'libosmesa6'), then try again."
+)
+
+
+def _import_context(platform: str) -> Any:
+    """MuJoCo's context class for `platform`; forgets PyOpenGL's earlier choice, which it makes once a process."""
+    for name in [n for n in sys.modules if n == "OpenGL" or n.startswith("OpenGL.")]:
+        del sys.modules[name]
+    os.environ["PYOPENGL_PLATFORM"] = platform
+    if platform == "egl":
+        from mujoco.egl import GLContext
+    else:
+        from mujoco.osmesa import GLContext
+    return GLContext
+
+
+def open_context(side: int) -> tuple[Any, str]:
+    """A current OpenGL context for frames of `side` pixels, and the platform that gave it."""
+    wanted = os.environ.get("MUJOCO_GL", "")
+    reasons = []
+    for platform in [wanted] if wanted in ("egl", "osmesa") else ["egl", "osmesa"]:
+        try:
+            context = _import_context(platform)(side, side)
+            context.make_current()
+            return context, platform
+        except (ImportError, AttributeError, RuntimeError, OSError) as error:
+            reasons.append(f"{platform}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+    raise UserError(REMEDY.format(reason="; ".join(reasons)))
+
+
+class Camera:
+    """Renders uint8 RGB frames `[side, side, 3]` of one model from a free camera."""
+
+    def __init__(self, model: mujoco.MjModel, side: int):
+        model.vis.global_.offwidth = model.vis.global_.offheight = side
+        model.vis.quality.offsamples = 0
+        model.vis.quality.shadowsize = 0
+        model.light_castshadow[:] = 0
+        self.side = side
+        self.model = model
+        self.context, self.platform = open_context(side)
+        self.scene = mujoco.MjvScene(model, maxgeom=200)
+        self.options = mujoco.MjvOption()
+        self.view = mujoco.MjvCamera()
+        self.draw = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.draw)
+
+    def aim(self, *, azimuth: float, elevation: float, distance: float, lookat: tuple[float, float, float]) -> None:
+        """Point the free camera: degrees and metres, in MuJoCo's convention."""
+        self.view.azimuth, self.view.elevation, self.view.distance = azimuth, elevation, distance
+        self.view.lookat[:] = lookat
+
+    def frame(self, data: mujoco.MjData) -> np.ndarray:
+        """The scene of `data` as seen by `self.view`, uint8 `[side, side, 3]`, top row first."""
+        self.context.make_current()
+        mujoco.mjv_updateScene(
+            self.model, data, self.options, None, self.view, mujoco.mjtCatBit.mjCAT_ALL.value, self.scene
+        )
+        box = mujoco.MjrRect(0, 0, self.side, self.side)
+        mujoco.mjr_render(box, self.scene, self.draw)
+        pixels = np.empty((self.side, self.side, 3), np.uint8)
+        mujoco.mjr_readPixels(pixels, None, box, self.draw)
+        return pixels[::-1]
+
+    def close(self) -> None:
+        self.draw.free()
+        self.context.free()

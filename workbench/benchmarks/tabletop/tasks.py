@@ -1,0 +1,138 @@
+"""The four task families: what is asked, when it is done, and the scripted expert that does it.
+
+Every family names an object by colour among several, so that no policy can solve it without the instruction.
+The expert is a function of the visible state alone (no memory): what it does next can be read off one frame.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from workbench.benchmarks.tabletop.world import BLOCK_HALF, BLOCKS, PLATES, STEP, SUCTION, Layout, World
+
+CLEARANCE = 0.06
+"""Metres above a top at which the expert travels."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What one episode asks for: the object to act on and, for two-object families, where it goes (indices, blocks first)."""
+
+    family: str
+    thing: int
+    where: int | None
+    instruction: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """A task family; `stages` counts how many of its `steps` are done, the last one being success."""
+
+    horizon: int
+    draw: Callable[[np.random.Generator], tuple[int, int | None]]
+    phrase: str
+    stages: Callable[[World, mujoco.MjData, "Goal"], tuple[bool, ...]]
+
+
+def thing_name(layout: Layout, index: int) -> str:
+    return f"{layout.colours[index]} {'block' if index < BLOCKS else 'plate'}"
+
+
+def draw_goal(family: str, layout: Layout, random: np.random.Generator) -> Goal:
+    """A goal of `family` in `layout`."""
+    thing, where = FAMILIES[family].draw(random)
+    names = {"thing": thing_name(layout, thing), "where": "" if where is None else thing_name(layout, where)}
+    return Goal(family, thing, where, FAMILIES[family].phrase.format(**names))
+
+
+def _away(world: World, data: mujoco.MjData, index: int) -> tuple[float, float]:
+    """Horizontal distance and height of the tip over the top of an object, metres."""
+    away = world.tip(data) - world.tops(data)[index]
+    return float(np.linalg.norm(away[:2])), float(away[2])
+
+
+def _touched(world: World, data: mujoco.MjData, index: int) -> bool:
+    across, above = _away(world, data, index)
+    return across < SUCTION and above < 0.02
+
+
+def _reach(world: World, data: mujoco.MjData, goal: Goal) -> tuple[bool, ...]:
+    return (_touched(world, data, goal.thing),)
+
+
+def _lift(world: World, data: mujoco.MjData, goal: Goal) -> tuple[bool, ...]:
+    held = world.held(data) == goal.thing
+    return (
+        _touched(world, data, goal.thing),
+        held,
+        held and bool(world.tops(data)[goal.thing, 2] > 2 * BLOCK_HALF + 0.05),
+    )
+
+
+def _onto(world: World, data: mujoco.MjData, goal: Goal) -> tuple[bool, ...]:
+    assert goal.where is not None
+    tops = world.tops(data)
+    across = float(np.linalg.norm(tops[goal.thing, :2] - tops[goal.where, :2]))
+    gap = float(tops[goal.thing, 2] - 2 * BLOCK_HALF - tops[goal.where, 2])
+    held = world.held(data) == goal.thing
+    near = across < (0.035 if goal.where >= BLOCKS else 0.025)
+    return _touched(world, data, goal.thing), held, held and near, near and not held and abs(gap) < 0.015
+
+
+FAMILIES: dict[str, Family] = {
+    "reach": Family(16, lambda r: (int(r.integers(BLOCKS + PLATES)), None), "reach the {thing}", _reach),
+    "lift": Family(24, lambda r: (int(r.integers(BLOCKS)), None), "lift the {thing}", _lift),
+    "put-on": Family(
+        36,
+        lambda r: (int(r.integers(BLOCKS)), BLOCKS + int(r.integers(PLATES))),
+        "put the {thing} on the {where}",
+        _onto,
+    ),
+    "stack": Family(
+        36, lambda r: tuple(map(int, r.permutation(BLOCKS)[:2])), "stack the {thing} on the {where}", _onto
+    ),
+}
+
+
+def _toward(tip: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """The displacement in units of one step, its direction kept, at most 1 along each axis."""
+    move = (goal - tip) / STEP
+    return move / max(1.0, float(np.abs(move).max()))
+
+
+def _funnel(tip: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """A point over `top` whose height falls to it as the tip comes closer: no switching between phases."""
+    across = float(np.linalg.norm(tip[:2] - top[:2]))
+    height = float(np.clip(1.5 * (across - 0.01), 0.0, CLEARANCE))
+    return np.array([top[0], top[1], top[2] + height])
+
+
+def expert(world: World, data: mujoco.MjData, goal: Goal) -> np.ndarray:
+    """The scripted expert's next action `[7]` in [-1, 1], from the state alone."""
+    tip, tops, held = world.tip(data), world.tops(data), world.held(data)
+    action = np.zeros(7)
+    action[6] = -1.0
+    if goal.family == "reach":
+        action[:3] = _toward(tip, _funnel(tip, tops[goal.thing]))
+    elif held == goal.thing:
+        action[6] = 1.0
+        if goal.where is None:
+            action[2] = 1.0
+        else:
+            carried = tops[goal.where] + [0.0, 0.0, 2 * BLOCK_HALF]
+            across = float(np.linalg.norm(tip[:2] - carried[:2]))
+            point = _funnel(tip, carried)
+            if across > 0.04 and tip[2] < point[2] - 0.02:  # rise before crossing, or the block hits its neighbours
+                point[:2] = tip[:2]
+            action[:3] = _toward(tip, point)
+            if across < 0.012 and tip[2] - carried[2] < 0.008:
+                action[6] = -1.0
+                action[:3] = [0.0, 0.0, 1.0]
+    else:
+        action[:3] = _toward(tip, _funnel(tip, tops[goal.thing] + [0.0, 0.0, 0.002]))
+        across, above = _away(world, data, goal.thing)
+        if across < 0.6 * SUCTION and above < SUCTION / 3:
+            action[6] = 1.0
+    return action

@@ -1,0 +1,148 @@
+"""The command line: parses, calls one function, prints. Heavy imports live inside the commands."""
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from workbench.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Which part of my vision-language model holds my robot policy back?",
+)
+Root = Annotated[Path, typer.Option(help="Folder of all runs, datasets and reports.")]
+StudyName = Annotated[str, typer.Argument(help="A TOML file, or the name of one in configs/.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: one a core, at most 2.")
+]
+
+
+@app.command()
+def demo(root: Root = Path("runs"), workers: Workers = None) -> None:
+    """The main job on the embedded backbone: demonstrations, 20-odd runs, the bottleneck table. Ten minutes on two cores.
+
+    Example: workbench demo
+    """
+    from ablations.screen import demo as show_demo
+
+    show_demo(root, workers)
+
+
+@app.command()
+def run(study: StudyName, root: Root = Path("runs"), workers: Workers = None) -> None:
+    """Carry out what of STUDY is not recorded yet, then print its table.
+
+    Example: workbench run configs/demo.toml
+    """
+    from ablations.screen import run_study
+
+    run_study(study, root, workers)
+
+
+@app.command()
+def plan(
+    study: StudyName,
+    root: Root = Path("runs"),
+    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+) -> None:
+    """List the arms and runs of STUDY: trainable parameters, what is recorded, what is missing. Runs nothing.
+
+    Example: workbench plan demo --format json
+    """
+    from ablations.screen import show_plan
+
+    show_plan(study, root, format)
+
+
+@app.command()
+def table(
+    study: StudyName,
+    root: Root = Path("runs"),
+    format: Annotated[
+        Literal["terminal", "markdown", "latex", "csv", "json"], typer.Option(help="How to print.")
+    ] = "terminal",
+) -> None:
+    """Compute the modality bottleneck table of STUDY from what is recorded. Runs nothing.
+
+    Example: workbench table demo --format markdown
+    """
+    from ablations.screen import show_table
+
+    show_table(study, root, format)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="The id of a finished run.")],
+    root: Root = Path("runs"),
+    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+) -> None:
+    """Print one run: its plan, the ledger of its slots, its result.
+
+    Example: workbench show 3f2a91c0b7de
+    """
+    from workbench.screen import show_run
+
+    show_run(run, root, format)
+
+
+@app.command()
+def collect(
+    output: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
+    task: Annotated[list[str], typer.Option(help="Task family; repeat for several.")] = ["reach"],  # noqa: B006
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes for each task.")] = 200,
+    split: Annotated[
+        Literal["injection", "finetune", "selection", "evaluation"], typer.Option(help="Whose initial states.")
+    ] = "finetune",
+    noise: Annotated[
+        float, typer.Option(min=0.0, help="Disturbance of the executed action (1 = the largest action).")
+    ] = 0.3,
+) -> None:
+    """Write demonstrations of the tabletop's expert as a LeRobot v3 dataset.
+
+    Example: workbench collect data/lift --task lift --episodes 100
+    """
+    from workbench.screen import collect_dataset
+
+    collect_dataset(output, tuple(task), episodes, split, noise)
+
+
+@app.command()
+def pretrain(
+    output: Annotated[Path, typer.Option(help="Folder of the new backbone.")] = Path("embedded"),
+    scenes: Annotated[int | None, typer.Option(min=100, help="Rendered scenes. Default: the recipe's.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of each stage. Default: the recipe's.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of scenes, questions and weights.")] = 0,
+) -> None:
+    """Make the embedded vision-language model: render scenes, fit the tokenizer, pretrain, test, save.
+
+    Example: workbench pretrain --output my-backbone --steps 200 --scenes 2000
+    """
+    from workbench.screen import pretrain_backbone
+
+    pretrain_backbone(output, scenes, steps, seed)
+
+
+def main() -> None:
+    """A user's mistake costs one plain sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(
+            f"error: The disk is full ({error.filename or 'while writing'}): free some space and start again.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

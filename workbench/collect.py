@@ -1,0 +1,91 @@
+"""Demonstrations of a benchmark's scripted expert, written as a LeRobot v3 dataset."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from workbench.benchmarks.contract import SPLIT_SEEDS, Start
+from workbench.benchmarks.tabletop.env import ACTION_NAMES, FPS, STATE_NAMES, TabletopVectorEnv
+from workbench.data.contract import Episode
+from workbench.data.lerobot import Dataset, open_dataset
+from workbench.data.lerobot_write import write_dataset
+from workbench.errors import UserError
+from workbench.plan import Data, Expert, Folder
+from workbench.spec import digest
+
+COLLECTOR_VERSION = 1
+
+
+def collected_folder(root: Path, recipe: Expert) -> Path:
+    """Where the dataset of `recipe` lies, or will lie: named by the recipe's digest."""
+    return root / "data" / digest({"version": COLLECTOR_VERSION, "recipe": recipe.model_dump(mode="json")})
+
+
+def collect(recipe: Expert, folder: Path, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Path:
+    """Play the expert and write `folder`; a killed collection leaves nothing half-made. The same recipe, the same bits."""
+    total = recipe.episodes * len(recipe.tasks)
+
+    def counted() -> Iterator[Episode]:
+        for done, episode in enumerate(_episodes(recipe), start=1):
+            yield episode
+            progress(done, total)
+
+    return write_dataset(
+        folder, counted(), fps=FPS, robot_type="tabletop-suction", action_names=ACTION_NAMES, state_names=STATE_NAMES
+    )
+
+
+def open_data(root: Path, data: Data) -> Dataset:
+    """The dataset that a plan names: collected before under `root`, or the user's own folder."""
+    if isinstance(data, Expert):
+        return open_dataset(collected_folder(root, data))
+    dataset = open_dataset(Path(data.path).expanduser())
+    if data.digest and dataset.digest != data.digest:
+        raise UserError(f"The dataset {data.path} has changed since it was planned ({data.digest} → {dataset.digest}).")
+    return dataset
+
+
+def resolved(data: Data) -> Data:
+    """The same data with the digest of the folder's content filled in."""
+    if isinstance(data, Folder):
+        return data.model_copy(update={"digest": open_dataset(Path(data.path).expanduser()).digest})
+    return data
+
+
+def _episodes(recipe: Expert) -> Iterator[Episode]:
+    env = TabletopVectorEnv(1)
+    try:
+        for task in recipe.tasks:
+            found, state = 0, 0
+            while found < recipe.episodes:
+                start = Start(task, state, SPLIT_SEEDS[recipe.split])
+                state += 1
+                if (episode := _demonstrate(env, start, recipe.noise)) is not None:
+                    found += 1
+                    yield episode
+    finally:
+        env.close()
+
+
+def _demonstrate(env: TabletopVectorEnv, start: Start, noise: float) -> Episode | None:
+    """One expert episode, or None where the noise made it fail."""
+    random = np.random.default_rng([start.seed, start.initial_state, 7])
+    observation, info = env.reset(options={"starts": [start]})
+    images, states, actions = [], [], []
+    for _ in range(env.horizon(0)):
+        action = env.expert_action(0)
+        images.append(observation["pixels"][0])
+        states.append(observation["agent_pos"][0])
+        actions.append(action)
+        disturbed = action.copy()
+        disturbed[:3] += random.normal(0.0, noise, 3)
+        observation, _, success, _, _ = env.step(disturbed[None])
+        if success[0]:
+            return Episode(
+                image=np.stack(images),
+                state=np.stack(states).astype(np.float32),
+                action=np.stack(actions).astype(np.float32),
+                instruction=info["task_description"][0],
+            )
+    return None

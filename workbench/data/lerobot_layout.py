@@ -1,0 +1,132 @@
+"""Names, places and column types of a LeRobot v3.0 dataset in image mode.
+
+Source: the format that `lerobot` 0.4 reads and writes, https://huggingface.co/docs/lerobot/lerobot-dataset-v3.
+"""
+
+import json
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator
+
+VERSION = "v3.0"
+
+INFO = "meta/info.json"
+STATISTICS = "meta/stats.json"
+TASKS = "meta/tasks.parquet"
+EPISODES = "meta/episodes"
+NUMBERED = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+FILES_IN_A_FOLDER = 1000
+
+STATE = "observation.state"
+ACTION = "action"
+CAMERAS = "observation.images."
+EPISODE_COLUMNS = (
+    "episode_index",
+    "tasks",
+    "length",
+    "data/chunk_index",
+    "data/file_index",
+    "dataset_from_index",
+    "dataset_to_index",
+)
+
+IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])
+"""How Hugging Face datasets store an image: an encoded file's bytes, or a path (which we never write)."""
+
+
+class Feature(BaseModel):
+    """A column of the data files; others' extra keys are allowed, for the format is not ours."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    dtype: str
+    shape: tuple[int, ...]
+    names: list | dict | None = None
+
+
+COUNTERS = {
+    "timestamp": Feature(dtype="float32", shape=(1,)),
+    "frame_index": Feature(dtype="int64", shape=(1,)),
+    "episode_index": Feature(dtype="int64", shape=(1,)),
+    "index": Feature(dtype="int64", shape=(1,)),
+    "task_index": Feature(dtype="int64", shape=(1,)),
+}
+"""What every data file says of a frame: seconds and step within the episode, episode, row in the dataset, task."""
+
+
+class Info(BaseModel):
+    """`meta/info.json`; others' extra keys are allowed, and the defaults are LeRobot's."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    codebase_version: str
+    robot_type: str | None = None
+    total_episodes: int
+    total_frames: int
+    total_tasks: int
+    chunks_size: PositiveInt = FILES_IN_A_FOLDER
+    data_files_size_in_mb: PositiveInt = 100
+    video_files_size_in_mb: PositiveInt = 200
+    fps: PositiveInt
+    splits: dict[str, str] = {}
+    data_path: str = f"data/{NUMBERED}"
+    video_path: str | None = None
+    features: dict[str, Feature]
+
+    @field_validator("data_path")
+    @classmethod
+    def _is_a_template(cls, template: str) -> str:
+        try:
+            template.format(chunk_index=0, file_index=0)
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"only chunk_index and file_index may be filled in, not {error}") from error
+        return template
+
+
+def image_features(camera: str, size: tuple[int, int], names: dict[str, list[str]]) -> dict[str, Feature]:
+    """The columns of a dataset with one camera of `size` (height, width) and the named dimensions of each vector."""
+    vectors = {column: Feature(dtype="float32", shape=(len(n),), names=n) for column, n in names.items()}
+    picture = Feature(dtype="image", shape=(*size, 3), names=["height", "width", "channels"])
+    return {f"{CAMERAS}{camera}": picture, **vectors, **COUNTERS}
+
+
+def arrow_schema(features: dict[str, Feature]) -> pa.Schema:
+    """The data files' schema, with the metadata from which Hugging Face datasets know images and vectors."""
+    fields = [pa.field(name, _arrow_type(feature)) for name, feature in features.items()]
+    described = {name: _huggingface_type(feature) for name, feature in features.items()}
+    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": described}})})
+
+
+def _arrow_type(feature: Feature) -> pa.DataType:
+    if feature.dtype == "image":
+        return IMAGE
+    scalar = pa.type_for_alias(feature.dtype)
+    # A vector of one is stored as a scalar.
+    return scalar if feature.shape == (1,) else pa.list_(scalar, feature.shape[0])
+
+
+def _huggingface_type(feature: Feature) -> dict:
+    if feature.dtype == "image":
+        return {"_type": "Image"}
+    scalar = {"dtype": feature.dtype, "_type": "Value"}
+    # Known to `datasets` before and after version 4, which calls it List.
+    return scalar if feature.shape == (1,) else {"feature": scalar, "length": feature.shape[0], "_type": "Sequence"}
+
+
+def tasks_table(tasks: list[str]) -> pa.Table:
+    """`meta/tasks.parquet`: pandas must find the instruction as the index, so its metadata is written by hand."""
+    columns = {"task_index": pa.array(range(len(tasks)), pa.int64()), "task": pa.array(tasks, pa.string())}
+    described = [
+        {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64"},
+        {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object"},
+    ]
+    pandas = {
+        "index_columns": ["task"],
+        "column_indexes": [
+            {"name": None, "field_name": None, "pandas_type": "unicode", "numpy_type": "object", "metadata": None}
+        ],
+        "columns": [{**column, "metadata": None} for column in described],
+        "creator": {"library": "pyarrow", "version": pa.__version__},
+        "pandas_version": None,
+    }
+    return pa.table(columns).replace_schema_metadata({"pandas": json.dumps(pandas)})

@@ -1,0 +1,20 @@
+"""What a user did that cannot be done: one plain sentence, exit code 2, no traceback."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A sentence that names the value, the choices and the remedy."""
+
+
+class NotFinite(RuntimeError):
+    """A loss or a gradient was NaN or infinite; raised before the optimiser could use it."""
+
+
+def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:
+    """`No encoder named 'dinov2-smal'. Did you mean 'dinov2-small'? Known: …`"""
+    known = sorted(choices)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return UserError(f"No {kind} named '{name}'.{hint} Known: {', '.join(known)}.")

@@ -1,0 +1,147 @@
+"""One run: seed → build → train → evaluate → record. Called in a worker process, or directly."""
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, assert_never
+
+import numpy as np
+import torch
+
+from workbench.adapt import adapt
+from workbench.backbones.contract import Backbone
+from workbench.benchmarks.contract import Protocol
+from workbench.build import build
+from workbench.collect import open_data
+from workbench.data.statistics import Statistics
+from workbench.errors import NotFinite
+from workbench.evaluate import Played, Player, in_manifest_order, play
+from workbench.film import write_films
+from workbench.imitate import ActionScale, Demonstrations, imitation_loss
+from workbench.ledger import Audit, LedgerBroken
+from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan
+from workbench.policy import Policy
+from workbench.record import begin, open_record, write_episodes, write_json
+from workbench.train import train
+from workbench.weights import read_weights, save_weights
+
+Report = Callable[[str, int, int], None]
+"""Called with a stage's name, what is done and what there is to do."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    policy: Policy
+    backbone: Backbone
+    result: dict[str, Any]
+
+
+def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: None) -> None:
+    """Carry out `plan` and write its record under `root`. A run that met NaN is recorded as failed."""
+    began, folder = time.perf_counter(), begin(root, plan)
+    try:
+        match plan:
+            case Finetune() | Inject():
+                result = _train(plan, root, folder, report)
+            case Evaluate():
+                result = _evaluate_again(plan, root, folder, report)
+            case _:
+                assert_never(plan)
+    except (NotFinite, LedgerBroken) as error:
+        result = {"error": f"{type(error).__name__}: {error}", "episodes": 0}
+    result |= {"seconds": round(time.perf_counter() - began, 3), "machine": machine()}
+    write_json(folder / "result.json", result)
+
+
+def machine() -> dict[str, Any]:
+    """What a figure may depend on: versions, processor, threads."""
+    packages = ("torch", "transformers", "timm", "peft", "mujoco", "numpy")
+    return {
+        "python": platform.python_version(),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in packages},
+    }
+
+
+def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) -> dict[str, Any]:
+    policy, backbone = build(plan.spec, plan.seed, chunk=plan.budget.chunk, root=root)
+    dataset = open_data(root, plan.data)
+    frames = dataset.frames(range(len(dataset.episodes)))
+    statistics = dataset.statistics["action"]
+    scale = ActionScale(statistics)
+    data = Demonstrations(frames, scale, backbone=backbone, chunk=plan.budget.chunk)
+    adapt(policy, plan.spec)
+    audit, began, losses = Audit(policy, plan.spec), time.perf_counter(), []
+    with (folder / "log.jsonl").open("w", buffering=1) as log:
+        for step in train(
+            policy,
+            data.batches(plan.budget.batch, seed=plan.seed),
+            loss=lambda batch: imitation_loss(policy, batch),
+            budget=plan.budget,
+            after_backward=lambda: audit.after_backward(policy),
+        ):
+            row = {"train/step": step.index, "train/loss": step.loss, "train/grad_norm": step.grad_norm}
+            row |= {"train/lr": step.learning_rate, "train/update_s": round(step.seconds, 5)}
+            log.write(json.dumps(row | {f"train/{k}": v for k, v in step.parts.items()}) + "\n")
+            losses.append(step.loss)
+            report("training", step.index + 1, plan.budget.steps)
+    training_seconds = time.perf_counter() - began
+    ledger = audit.close(policy)
+    write_json(folder / "ledger.json", ledger.as_json())
+    result: dict[str, Any] = {
+        "weights_sha256": save_weights(policy, folder),
+        "data_digest": dataset.digest,
+        "action_statistics": statistics.to_json(),
+        "mean_colour": [round(float(v)) for v in frames.image.mean(axis=(0, 1, 2))],
+        "prompt": backbone.prompt,
+        "unused_parameters": backbone.unused_parameters,
+        "final_loss": float(np.mean(losses[-20:])),
+        "samples": plan.budget.steps * plan.budget.batch,
+        "training_seconds": round(training_seconds, 3),
+        "episodes": 0,
+    }
+    if isinstance(plan, Finetune):
+        player = Player(policy, backbone, scale, np.array(result["mean_colour"], np.uint8))
+        result |= _play(player, plan.protocol, Inputs(), folder, report)
+    return result
+
+
+def _evaluate_again(plan: Evaluate, root: Path, folder: Path, report: Report) -> dict[str, Any]:
+    record = open_record(root, plan.of)
+    if record.error:
+        return {"error": f"the run {plan.of} that was to be played has failed: {record.error}", "episodes": 0}
+    player = load_player(root, plan.of)
+    write_json(folder / "ledger.json", record.ledger())
+    return _play(player, plan.protocol, plan.inputs, folder, report)
+
+
+def load_player(root: Path, id: str) -> Player:
+    """The policy of a finished run, ready to act."""
+    record = open_record(root, id)
+    assert isinstance(record.plan, Finetune | Inject), "an evaluation has no weights of its own"
+    policy, backbone = build(record.plan.spec, record.plan.seed, chunk=record.plan.budget.chunk, root=root)
+    adapt(policy, record.plan.spec)
+    policy.load_state_dict(dict(read_weights(record.folder)), strict=True)
+    scale = ActionScale(Statistics.from_json(record.result["action_statistics"], "action"))
+    return Player(policy, backbone, scale, np.array(record.result["mean_colour"], np.uint8))
+
+
+def _play(player: Player, protocol: Protocol, inputs: Inputs, folder: Path, report: Report) -> dict[str, Any]:
+    total, played, began = len(protocol.manifest()), list[Played](), time.perf_counter()
+    for one in play(player, protocol, inputs):
+        played.append(one)
+        report("playing", len(played), total)
+    seconds = time.perf_counter() - began
+    outcomes = in_manifest_order(played, protocol)
+    write_films(played, folder / "films")
+    return {
+        "episodes": write_episodes(folder, outcomes),
+        "manifest": protocol.manifest_digest(),
+        "success": float(np.mean([o.success for o in outcomes])),
+        "playing_seconds": round(seconds, 3),
+    }

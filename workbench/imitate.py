@@ -1,0 +1,90 @@
+"""Behaviour cloning: what a batch of demonstrations is, and the loss of a policy on it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workbench.backbones.contract import Backbone, Words
+from workbench.data.contract import Frames
+from workbench.data.statistics import Normalisation, Statistics, denormalise, normalise
+from workbench.policy import Policy
+
+GRIP_WEIGHT = 0.1
+"""Weight of the gripper's cross-entropy beside the arm's error."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B frames: uint8 images, words, action chunks in [-1, 1] and which steps of a chunk lie beyond the episode's end."""
+
+    image_BHWC: Tensor = field(repr=False)
+    words: Words = field(repr=False)
+    action_BKA: Tensor = field(repr=False)
+    padded_BK: Tensor = field(repr=False)
+    frames: tuple[int, ...]
+
+
+class ActionScale:
+    """Raw actions to the policy's space and back: the arm by q01/q99 to [-1, 1], the gripper (last) stays a sign."""
+
+    def __init__(self, statistics: Statistics):
+        self.statistics = statistics
+
+    def to_policy(self, action: np.ndarray) -> np.ndarray:
+        """float32 `[..., A]`; arm values beyond the quantiles are clipped."""
+        scaled = normalise(action, self.statistics, Normalisation.QUANTILES)
+        return np.concatenate([scaled[..., :-1].clip(-1, 1), np.sign(action[..., -1:])], axis=-1).astype(np.float32)
+
+    def to_world(self, arm_BKA: np.ndarray, closed_BK: np.ndarray) -> np.ndarray:
+        """The policy's arm in [-1, 1] and its gripper decision (bool) as raw actions `[B, K, A]`."""
+        grip_BK1 = np.where(closed_BK, 1.0, -1.0)[..., None]
+        padded = np.concatenate([arm_BKA, grip_BK1], axis=-1)
+        return np.concatenate(
+            [denormalise(padded, self.statistics, Normalisation.QUANTILES)[..., :-1], grip_BK1], axis=-1
+        )
+
+
+class Demonstrations:
+    """Frames in memory, tokenised once; `batches(seed)` shuffles them anew each epoch, the same for the same seed."""
+
+    def __init__(self, frames: Frames, scale: ActionScale, *, backbone: Backbone, chunk: int):
+        action, padded = frames.chunks(chunk)
+        self.image = torch.from_numpy(frames.image)
+        self.action = torch.from_numpy(scale.to_policy(action))
+        self.padded = torch.from_numpy(padded)
+        self.task = torch.from_numpy(frames.task_index)
+        self.words = backbone.tokenize(frames.tasks)
+
+    def batches(self, size: int, *, seed: int) -> Iterator[Batch]:
+        random = np.random.default_rng(seed)
+        count = len(self.image)
+        order = np.empty(0, np.int64)
+        while True:
+            while len(order) < size:
+                order = np.concatenate([order, random.permutation(count)])
+            rows, order = torch.from_numpy(order[:size]), order[size:]
+            words = self.task[rows]
+            yield Batch(
+                self.image[rows],
+                Words(self.words.ids_BT[words], self.words.mask_BT[words]),
+                self.action[rows],
+                self.padded[rows],
+                tuple(rows.tolist()),
+            )
+
+
+def imitation_loss(policy: Policy, batch: Batch) -> Mapping[str, Tensor]:
+    """L1 on the arm's actions in [-1, 1] (OpenVLA-OFT, arXiv:2502.19645) and binary cross-entropy on the gripper."""
+    walk = policy(batch.image_BHWC, batch.words)
+    real_BK = (~batch.padded_BK).float()
+    arm_BK = (walk.arm_BKA - batch.action_BKA[..., :-1]).abs().mean(-1)
+    closed_BK = (batch.action_BKA[..., -1] > 0).float()
+    grip_BK = functional.binary_cross_entropy_with_logits(walk.grip_BK, closed_BK, reduction="none")
+    return {
+        "arm": (arm_BK * real_BK).sum() / real_BK.sum(),
+        "gripper": GRIP_WEIGHT * (grip_BK * real_BK).sum() / real_BK.sum(),
+    }

@@ -1,0 +1,115 @@
+"""What really happened to every slot: counted, hashed before and after, gradients watched. Stored with each run."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workbench.policy import Policy
+from workbench.spec import SLOTS, Spec
+
+WATCHED_STEPS = 4
+"""A LoRA's A has no gradient while its B is still zero: every trainable tensor must have had one within these steps."""
+
+
+class LedgerBroken(RuntimeError):
+    """A slot did something else than its spec says; the run is worthless and stops."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One slot. `before` and `after` are hashes of all its tensors; `gradient` counts tensors that had a non-zero one."""
+
+    slot: str
+    module: str
+    weights: str
+    tune: str
+    parameters: int
+    trainable: int
+    tensors: int
+    gradient: int
+    before: str
+    after: str
+
+    @property
+    def moved(self) -> str:
+        return "frozen" if self.trainable == 0 else "full" if self.trainable == self.parameters else "part"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    rows: tuple[Row, ...]
+    new_parameters: int
+    """Parameters that the backbone does not have: query, head and new projectors."""
+    total_parameters: int
+
+    def as_json(self) -> dict[str, Any]:
+        rows = [asdict(row) | {"moved": row.moved} for row in self.rows]
+        return {"rows": rows, "new_parameters": self.new_parameters, "total_parameters": self.total_parameters}
+
+
+def tensor_hash(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Sixteen hexadecimal digits over names, shapes, types and bits."""
+    found = hashlib.sha256()
+    for name, tensor in tensors:
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
+def _slot_hash(slot: nn.Module) -> str:
+    return tensor_hash([*slot.named_parameters(), *slot.named_buffers()])
+
+
+class Audit:
+    """Watches a training run: open before the first step, `after_backward` each step, `close` after the last."""
+
+    def __init__(self, policy: Policy, spec: Spec):
+        self.spec = spec
+        self.before = {name: _slot_hash(policy.get_submodule(name)) for name in SLOTS}
+        self.trainable = {key for key, parameter in policy.named_parameters() if parameter.requires_grad}
+        self.seen: set[str] = set()
+        self.steps = 0
+
+    def after_backward(self, policy: Policy) -> None:
+        """Raises `LedgerBroken` where a frozen tensor has a gradient, or a trainable one still has none."""
+        if self.steps >= WATCHED_STEPS:
+            return
+        self.steps += 1
+        with_gradient = {key for key, p in policy.named_parameters() if p.grad is not None and bool(p.grad.any())}
+        if leaked := with_gradient - self.trainable:
+            raise LedgerBroken(f"frozen parameters have a gradient: {sorted(leaked)}")
+        self.seen |= with_gradient
+        if self.steps == WATCHED_STEPS and (dead := self.trainable - self.seen):
+            raise LedgerBroken(f"trainable parameters have no gradient after {self.steps} steps: {sorted(dead)}")
+
+    def close(self, policy: Policy) -> Ledger:
+        """The ledger. Raises `LedgerBroken` where a frozen slot moved or a trained one did not."""
+        rows = tuple(self._row(policy, name) for name in SLOTS)
+        for row in rows:
+            if (row.before == row.after) != (row.moved == "frozen"):
+                raise LedgerBroken(
+                    f"the slot {row.slot!r} is {row.moved}, but its bits say otherwise: {row.before} → {row.after}"
+                )
+        fresh = [r for r in rows if r.slot == "head" or (r.slot == "projector" and r.module != "native")]
+        return Ledger(rows, sum(r.parameters for r in fresh), sum(r.parameters for r in rows))
+
+    def _row(self, policy: Policy, name: Any) -> Row:
+        slot, asked = policy.get_submodule(name), self.spec.slot(name)
+        parameters = dict(slot.named_parameters(prefix=name))
+        moving = [key for key in parameters if key in self.trainable]
+        return Row(
+            slot=name,
+            module=asked.module,
+            weights=asked.weights,
+            tune=asked.tune.kind,
+            parameters=sum(p.numel() for p in parameters.values()),
+            trainable=sum(parameters[key].numel() for key in moving),
+            tensors=len(moving),
+            gradient=len(self.seen & set(moving)),
+            before=self.before[name],
+            after=_slot_hash(slot),
+        )

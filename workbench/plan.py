@@ -1,0 +1,113 @@
+"""What one run will do, as a value. Its digest is the run's id: computed before the run, and again from its record.
+
+No torch here: planning a study costs milliseconds.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from workbench.benchmarks.contract import Protocol, Split
+from workbench.spec import Spec, Value, digest
+
+RESULTS_VERSION = 1
+"""Raised when code changes what a plan results in; part of every id, so that old records are not taken for new ones."""
+
+
+class Expert(Value):
+    """Demonstrations of the benchmark's scripted expert: `episodes` for each task, from the initial states of `split`.
+
+    `noise` (standard deviation, in units of the largest action) disturbs what is executed, not what is recorded,
+    so that the data show how to recover (DART, arXiv:1703.09327).
+    """
+
+    kind: Literal["expert"] = "expert"
+    tasks: tuple[str, ...] = Field(("reach",), min_length=1)
+    episodes: int = Field(200, ge=1)
+    split: Split = "finetune"
+    noise: float = Field(0.3, ge=0)
+
+
+class Folder(Value):
+    """A LeRobot v3 dataset on disk. Its content's digest is part of the run's id, its path is not."""
+
+    kind: Literal["folder"] = "folder"
+    path: str
+    digest: str = ""
+
+
+Data = Annotated[Expert | Folder, Field(discriminator="kind")]
+
+
+class Budget(Value):
+    """How long and how a policy is trained; the same for every arm that is compared.
+
+    AdamW, linear warm-up, then cosine to zero or constant; gradients are clipped to `clip_norm` (2-norm of all).
+    `chunk` actions are predicted at once.
+    """
+
+    steps: int = Field(300, ge=1)
+    batch: int = Field(64, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup_steps: int = Field(20, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    weight_decay: float = Field(0.0, ge=0)
+    clip_norm: float = Field(1.0, gt=0)
+    chunk: int = Field(4, ge=1)
+
+
+class Inputs(Value):
+    """What the policy is given at test: `blank` is the mean colour of its training images, or no words."""
+
+    image: Literal["seen", "blank"] = "seen"
+    instruction: Literal["given", "blank"] = "given"
+
+
+class Finetune(Value):
+    """Train a policy on demonstrations, then play the protocol. The last step is the one that is played."""
+
+    kind: Literal["finetune"] = "finetune"
+    spec: Spec
+    data: Data
+    budget: Budget
+    protocol: Protocol
+    seed: int = 0
+
+
+class Inject(Value):
+    """Train on a control signal; the product is the vision encoder's weights."""
+
+    kind: Literal["inject"] = "inject"
+    objective: Literal["behaviour-cloning"] = "behaviour-cloning"
+    spec: Spec
+    data: Data
+    budget: Budget
+    seed: int = 0
+
+
+class Evaluate(Value):
+    """Play the protocol again with a finished run's policy and other inputs."""
+
+    kind: Literal["evaluate"] = "evaluate"
+    of: str = Field(pattern=r"^[0-9a-f]{12}$")
+    protocol: Protocol
+    inputs: Inputs
+
+
+Plan = Annotated[Finetune | Inject | Evaluate, Field(discriminator="kind")]
+
+
+def run_id(plan: Plan) -> str:
+    """Digest of everything that can change the run's result, and of nothing else."""
+    value: dict[str, Any] = plan.model_dump(mode="json")
+    if value.get("data", {}).get("kind") == "folder":
+        del value["data"]["path"]
+    return digest({"version": RESULTS_VERSION, "plan": value})
+
+
+def needs(plan: Plan) -> tuple[str, ...]:
+    """Ids of the runs that must be finished before this one."""
+    if isinstance(plan, Evaluate):
+        return (plan.of,)
+    slots = (plan.spec.slot(name) for name in ("vision", "projector", "embeddings", "language", "head"))
+    return tuple(dict.fromkeys(s.weights.removeprefix("run:") for s in slots if s.weights.startswith("run:")))

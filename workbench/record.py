@@ -1,0 +1,115 @@
+"""A run on disk: `ROOT/<id>/`, finished when `result.json` exists, which is written last and by rename."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from workbench.benchmarks.contract import Outcome
+from workbench.errors import UserError
+from workbench.plan import Plan, run_id
+
+_PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished run. `error` is set where training met NaN: it is recorded as failed and never counted as 0 %."""
+
+    id: str
+    folder: Path
+    plan: Plan
+    result: dict[str, Any]
+
+    @property
+    def error(self) -> str | None:
+        return self.result.get("error")
+
+    def outcomes(self) -> list[Outcome]:
+        """The played episodes in manifest order. A truncated or altered file is refused by name."""
+        path = self.folder / "episodes.jsonl"
+        try:
+            rows = [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{path} cannot be read ({error}). Delete {self.folder} and run again.") from error
+        if len(rows) != self.result["episodes"]:
+            raise UserError(
+                f"{path} has {len(rows)} of {self.result['episodes']} episodes. Delete {self.folder} and run again."
+            )
+        return rows
+
+    def ledger(self) -> dict[str, Any]:
+        return read_json(self.folder / "ledger.json")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing. Delete {path.parent} and run again.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is truncated or not JSON ({error}). Delete {path.parent} and run again.") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Written aside, flushed to the disk, renamed: the file is whole or not there."""
+    aside = path.with_name(path.name + ".tmp")
+    with aside.open("w") as file:
+        json.dump(value, file, indent=1)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+def find(root: Path, plan: Plan) -> Record | None:
+    """The finished run of `plan` in `root`, or None. A record that is not the plan's is refused."""
+    folder = root / run_id(plan)
+    if not (folder / "result.json").is_file():
+        return None
+    record = open_record(root, folder.name)
+    if run_id(record.plan) != folder.name:
+        raise UserError(
+            f"{folder / 'plan.json'} belongs to another run ({run_id(record.plan)}). Delete {folder} and run again."
+        )
+    return record
+
+
+def open_record(root: Path, id: str) -> Record:
+    folder = root / id
+    if not (folder / "result.json").is_file():
+        known = sorted(path.parent.name for path in root.glob("*/result.json"))
+        raise UserError(f"No finished run {id!r} in {root}. Finished: {', '.join(known) or 'none'}.")
+    try:
+        plan = _PLAN.validate_python(read_json(folder / "plan.json"))
+    except ValidationError as error:
+        raise UserError(
+            f"{folder / 'plan.json'} is not a plan ({error.error_count()} errors). Delete {folder} and run again."
+        ) from error
+    return Record(id, folder, plan, read_json(folder / "result.json"))
+
+
+def begin(root: Path, plan: Plan) -> Path:
+    """An empty folder for a run that starts over; what an interrupted one left is removed."""
+    folder = root / run_id(plan)
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    write_json(folder / "plan.json", plan.model_dump(mode="json"))
+    return folder
+
+
+def write_episodes(folder: Path, outcomes: Iterable[Outcome]) -> int:
+    rows = [json.dumps(asdict(outcome)) for outcome in outcomes]
+    (folder / "episodes.jsonl").write_text("".join(row + "\n" for row in rows))
+    return len(rows)
+
+
+def read_log(folder: Path) -> Iterator[dict[str, Any]]:
+    for line in (folder / "log.jsonl").read_text().splitlines():
+        yield json.loads(line)

@@ -1,0 +1,122 @@
+"""What a person sees while one thing is made: progress with time left, then where it lies."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from workbench.benchmarks.contract import Split
+from workbench.errors import UserError
+from workbench.plan import Expert
+from workbench.record import open_record
+
+console = Console()
+
+
+@contextmanager
+def stage(title: str, purpose: str) -> Iterator[Callable[[float, float], None]]:
+    """A titled progress bar with time left; yields a function that takes what is done and what there is to do."""
+    console.print(f"[bold]{title}[/bold]  [dim]{purpose}[/dim]")
+    columns = (TextColumn("  "), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("·"))
+    left = (TimeRemainingColumn(), TextColumn("left"))
+    with Progress(*columns, *left, console=console) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=int(done), total=int(total))
+
+
+def collect_dataset(output: Path, tasks: tuple[str, ...], episodes: int, split: Split, noise: float) -> None:
+    from workbench.benchmarks.tabletop.tasks import FAMILIES
+    from workbench.collect import collect
+    from workbench.data.lerobot import open_dataset
+    from workbench.errors import unknown
+
+    for task in tasks:
+        if task not in FAMILIES:
+            raise unknown("task", task, FAMILIES)
+    if output.exists():
+        raise UserError(f"{output} exists already: choose another folder, or delete it first.")
+    recipe = Expert(tasks=tasks, episodes=episodes, split=split, noise=noise)
+    with stage("Demonstrations", "the scripted expert plays; every frame is rendered") as progress:
+        collect(recipe, output, progress=progress)
+    dataset = open_dataset(output)
+    frames = sum(episode.length for episode in dataset.episodes)
+    console.print(f"{len(dataset.episodes)} episodes, {frames} frames, digest {dataset.digest[:16]}: {output}")
+
+
+def pretrain_backbone(output: Path, scenes: int | None, steps: int | None, seed: int) -> None:
+    from workbench.pretraining.recipe import Recipe, pretrain
+
+    if output.exists():
+        raise UserError(f"{output} exists already: choose another folder, or delete it first.")
+    changed: dict[str, Any] = {"seed": seed}
+    changed |= {"scenes": scenes} if scenes else {}
+    changed |= {"vision_steps": steps, "language_steps": steps} if steps else {}
+    current: list[Any] = []
+    for title, purpose, done, total in pretrain(Recipe(**changed), output):
+        if not current or current[0] != title:
+            if current:
+                current[1].__exit__(None, None, None)
+            manager = stage(title, purpose)
+            current = [title, manager, manager.__enter__()]
+        current[2](done, total)
+    current[1].__exit__(None, None, None)
+    scores = json.loads((output / "recipe.json").read_text())["scores"]
+    console.print("  ".join(f"{name} {value:.3g}" for name, value in scores.items()))
+    console.print(
+        f'The backbone lies in {output}. Use it as: backbone = "{output}/"'
+        if "/" not in str(output)
+        else f"The backbone lies in {output}."
+    )
+
+
+def show_run(id: str, root: Path, format: Literal["terminal", "json"]) -> None:
+    record = open_record(root, id)
+    ledger = record.ledger() if record.error is None else {"rows": []}
+    plain = {"id": id, "plan": record.plan.model_dump(mode="json"), "ledger": ledger, "result": record.result}
+    if format == "json":
+        print(json.dumps(plain, indent=1))
+        return
+    console.print(f"[bold]{record.plan.kind}[/bold] {id}  {record.folder}")
+    if record.error:
+        console.print(f"[red]failed[/red]: {record.error}")
+        return
+    console.print(ledger_table(ledger))
+    for key in (
+        "success",
+        "episodes",
+        "final_loss",
+        "samples",
+        "training_seconds",
+        "playing_seconds",
+        "manifest",
+        "data_digest",
+    ):
+        if key in record.result:
+            console.print(f"  {key}: {record.result[key]}")
+
+
+def ledger_table(ledger: dict[str, Any]) -> Table:
+    """One row a slot: what was asked, what happened."""
+    table = Table(title=f"Ledger · {ledger['new_parameters']:,} of {ledger['total_parameters']:,} parameters are new")
+    for name in ("slot", "module", "weights", "tune"):
+        table.add_column(name)
+    for name in ("parameters", "trainable", "gradients", "before", "after"):
+        table.add_column(name, justify="right")
+    for row in ledger["rows"]:
+        table.add_row(
+            row["slot"],
+            row["module"],
+            row["weights"],
+            row["tune"],
+            f"{row['parameters']:,}",
+            f"{row['trainable']:,}",
+            f"{row['gradient']}/{row['tensors']}",
+            row["before"][:6],
+            row["after"][:6],
+        )
+    return table

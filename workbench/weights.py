@@ -1,0 +1,56 @@
+"""Weights on disk: safetensors only, written aside and renamed, checked against the hash in the run's record."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from workbench.errors import UserError
+
+WEIGHTS = "policy.safetensors"
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_weights(module: nn.Module, run: Path) -> str:
+    """Write the module's tensors into the run's folder; returns the file's SHA-256."""
+    path = run / WEIGHTS
+    aside = path.with_suffix(".tmp")
+    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, aside)
+    os.replace(aside, path)
+    return file_hash(path)
+
+
+def read_weights(run: Path) -> Mapping[str, Tensor]:
+    """The tensors of a finished run. Missing, truncated or altered weights are refused by name."""
+    path, result = run / WEIGHTS, run / "result.json"
+    if not path.is_file() or not result.is_file():
+        raise UserError(
+            f"The run {run.name} in {run.parent} has no finished weights ({path.name}): run its study first."
+        )
+    recorded = json.loads(result.read_text())["weights_sha256"]
+    if file_hash(path) != recorded:
+        raise UserError(
+            f"{path} is truncated or was changed: its SHA-256 is not the recorded one. Delete {run} and run again."
+        )
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{path} cannot be read ({error}). Delete {run} and run again.") from error
+
+
+def load_slot(slot: nn.Module, name: str, run: Path) -> None:
+    """Copy the tensors of slot `name` of a finished run into `slot`; every key must fit."""
+    tensors = {k.removeprefix(f"{name}."): v for k, v in read_weights(run).items() if k.startswith(f"{name}.")}
+    try:
+        slot.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        raise UserError(f"The {name} slot of run {run.name} does not fit this model: {error}") from error
