@@ -1,28 +1,38 @@
-"""The bottleneck table as a value: what is stored as JSON and what every report shows. No torch, no text layout.
+"""The bottleneck table as a value: what is stored as JSON and what every report shows.
 
 Success, differences, intervals and smallest detectable effects are fractions (0.12 is 12 points). `null` is a figure
 whose arms the study lacks or has not played. `seeds` counts training seeds, `episodes` the episodes that each plays.
-`screening` marks figures on fewer than 3 training seeds: they support no claim. `mde` is the smallest detectable
-effect: the true difference that the design would find at p < 0.05 in 80 % of repetitions.
+`screening` marks what rests on fewer than 3 training seeds and supports no claim; on a single seed an interval covers
+other episodes, not other seeds. `mde` is the smallest detectable effect: the true difference that 80 % of repeated
+studies would find at p < 0.05.
 """
 
 from pydantic import BaseModel, ConfigDict
 
+from ablations.statistics import ENOUGH_SEEDS
 
-class _Row(BaseModel):
+
+class Value(BaseModel):
+    """Frozen, without unknown keys, without NaN."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Figure(_Row):
-    """A value and its 95 % interval."""
+class Figure(Value):
+    """A value, its 95 % interval, and the training seeds that it rests on."""
 
     value: float
     low: float
     high: float
+    seeds: int
+
+    @property
+    def screening(self) -> bool:
+        return self.seeds < ENOUGH_SEEDS
 
 
-class ArmRow(_Row):
-    """One arm. `facts` is what the ledger says of its slots; `failed` maps a seed to the reason that its run stopped."""
+class ArmRow(Value):
+    """One arm. `facts` is what the ledger says of its slots; `failed` maps a seed to the reason why its run stopped."""
 
     name: str
     facts: str
@@ -38,11 +48,15 @@ class ArmRow(_Row):
     failed: dict[int, str]
     missing: tuple[int, ...]
 
+    @property
+    def figure(self) -> Figure | None:
+        return _figure(self.success, self.ci95, self.seeds)
 
-class ContrastRow(_Row):
+
+class ContrastRow(Value):
     """Success of arm a minus success of arm b, as the study declared it.
 
-    `p_holm` is adjusted over all declared contrasts that could be computed. `mcnemar` is the exact test within each seed.
+    `p_holm` is adjusted over all declared contrasts that could be computed; `mcnemar` is the exact p within each seed;
     `paired` is false where the two arms have no training seed in common.
     """
 
@@ -59,9 +73,13 @@ class ContrastRow(_Row):
     paired: bool
     mcnemar: dict[int, float]
 
+    @property
+    def figure(self) -> Figure | None:
+        return _figure(self.difference, self.ci95, self.seeds)
 
-class SlotRow(_Row):
-    """One slot. `seeds`, `mde` and `screening` speak of its freeze cost."""
+
+class SlotRow(Value):
+    """One slot of the model. `seeds`, `mde` and `screening` speak of its freeze cost."""
 
     slot: str
     freeze_cost: Figure | None
@@ -77,18 +95,17 @@ class SlotRow(_Row):
     verdict: str
 
 
-class WholeRow(_Row):
-    """What the model as a whole owes to something: success of arm a minus success of arm b."""
+class WholeRow(Value):
+    """What the whole model owes to something: success of arm a minus success of arm b."""
 
     name: str
     a: str | None
     b: str | None
     difference: Figure | None
-    seeds: int
     mde: float | None
 
 
-class Table(_Row):
+class Table(Value):
     """One study, one answer."""
 
     study: str
@@ -105,3 +122,12 @@ class Table(_Row):
     contrasts: tuple[ContrastRow, ...]
     arms: tuple[ArmRow, ...]
     notes: tuple[str, ...]
+
+    def as_json(self) -> str:
+        return self.model_dump_json(indent=2)
+
+
+def _figure(value: float | None, interval: tuple[float, float] | None, seeds: int) -> Figure | None:
+    if value is None or interval is None:
+        return None
+    return Figure(value=value, low=interval[0], high=interval[1], seeds=seeds)

@@ -1,103 +1,138 @@
-"""Which slot is the bottleneck: the rule, and the sentence that says so. Pure functions of freeze costs.
+"""Which slot is the bottleneck: the rule, and the words that say what it found. Pure functions of freeze costs.
 
 The rule: a slot is the bottleneck if its freeze cost is above 0 and above that of every other frozen slot, with Holm's
 adjustment over these contrasts. All of them must hold, so the rule errs in fewer than 5 % of studies without one.
-The head stays out: its weights are new, and a frozen head says how bad random weights are, not what the model holds.
+The head stays out: its weights are new, and freezing them says how bad random weights are, not what the model holds.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ablations.notation import effect, percent, points, probability
 from ablations.statistics import ALPHA, ENOUGH_SEEDS, Estimate, Outcomes, contrast, equivalent, holm
-from ablations.table import Figure, SlotRow
+from ablations.table import SlotRow
 
 MARGIN = 0.05  # a freeze cost shown to lie within +-5 points is called none
+NOTHING = "0"  # what a freeze cost is first compared with
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What the rule found. `slot` is None where it does not hold for the `leader`, the slot with the largest freeze cost."""
+    """What the rule found.
+
+    `leader` is the slot with the largest freeze cost, None where no slot has one; `slot` is the leader if the rule holds
+    for it. `unproven` lists what its cost was not shown to be above (0 or a slot), `smallest_detectable` the largest of
+    the effects that those comparisons could have found. `p` is the largest adjusted p.
+    """
 
     slot: str | None
     leader: str | None
-    compared: tuple[str, ...]
-    p: float | None
-    screening: bool
-    smallest_detectable: float | None
+    others: tuple[str, ...]
     unproven: tuple[str, ...]
+    p: float
+    smallest_detectable: float
+    screening: bool
 
 
 def decide(costs: Mapping[str, Estimate], frozen: Mapping[str, Outcomes]) -> Decision:
-    """Apply the rule to freeze costs (U - F) and the frozen arms' outcomes F, both by slot.
+    """Apply the rule to freeze costs (U - F) and to the outcomes of the frozen arms (F), both by slot.
 
-    `unproven` lists what the leader's cost was not shown to be above: "0" or a slot. One frozen slot alone is never
-    the bottleneck: there is nothing to be worse than.
+    A slot that alone was frozen is no bottleneck: there is nothing that it is worse than.
     """
-    compared = tuple(costs)
-    if not compared:
-        return Decision(None, None, (), None, True, None, ())
-    leader = max(compared, key=lambda slot: costs[slot].value)
-    others = [slot for slot in compared if slot != leader]
-    found = {slot: contrast(frozen[slot], frozen[leader]) for slot in others}
-    against = {"0": costs[leader]} | {slot: estimate for slot, estimate in found.items() if estimate is not None}
+    if not costs:
+        return Decision(None, None, (), (), 1.0, 0.0, screening=True)
+    leader = max(costs, key=lambda slot: costs[slot].value)
+    others = tuple(slot for slot in costs if slot != leader)
+    against = {NOTHING: costs[leader]}
+    for slot in others:
+        if (estimate := contrast(frozen[slot], frozen[leader])) is not None:
+            against[slot] = estimate
     adjusted = dict(zip(against, holm([estimate.p for estimate in against.values()]), strict=True))
     unproven = tuple(name for name in against if against[name].value <= 0 or adjusted[name] > ALPHA)
     return Decision(
         slot=leader if others and not unproven else None,
         leader=leader,
-        compared=compared,
-        p=max(adjusted.values()),
-        screening=any(estimate.screening for estimate in (*against.values(), *costs.values())),
-        smallest_detectable=max((against[name].smallest_detectable for name in unproven), default=None),
+        others=others,
         unproven=unproven,
+        p=max(adjusted.values()),
+        smallest_detectable=max((against[name].smallest_detectable for name in unproven), default=0.0),
+        screening=any(estimate.screening for estimate in (*against.values(), *costs.values())),
     )
 
 
-def slot_verdicts(costs: Mapping[str, Estimate], decision: Decision) -> dict[str, str]:
-    """A few words for each slot that was frozen; "above 0" and "below 0" are Holm-adjusted over the slots."""
+def slot_words(costs: Mapping[str, Estimate], decision: Decision) -> dict[str, str]:
+    """The verdict on each slot that was frozen; "above 0" and "below 0" are Holm-adjusted over the slots."""
     adjusted = dict(zip(costs, holm([estimate.p for estimate in costs.values()]), strict=True))
-    words = {slot: _words(slot, costs[slot], significant=adjusted[slot] <= ALPHA, decision=decision) for slot in costs}
-    return {slot: f"{text} (screening)" if costs[slot].screening else text for slot, text in words.items()}
+    words = {slot: _words(slot, costs[slot], adjusted[slot] <= ALPHA, decision=decision) for slot in costs}
+    return {slot: f"screening: {text}" if costs[slot].screening else text for slot, text in words.items()}
 
 
-def _words(slot: str, cost: Estimate, *, significant: bool, decision: Decision) -> str:
+def _words(slot: str, cost: Estimate, significant: bool, *, decision: Decision) -> str:
     if slot == decision.slot:
         return "bottleneck"
     if decision.slot is not None:
-        return f"above 0, below {decision.slot}" if significant and cost.value > 0 else f"below {decision.slot}"
+        return f"below {decision.slot}, above 0" if significant and cost.value > 0 else f"below {decision.slot}"
     if significant:
-        return "above 0, not above every other" if cost.value > 0 else "below 0: freezing helps"
+        return "above 0, not above all" if cost.value > 0 else "below 0: freezing helps"
     if equivalent(cost, MARGIN):
-        return f"no cost (within ±{100 * MARGIN:.0f})"
-    return f"undetermined (±{100 * cost.smallest_detectable:.1f})"
+        return f"none (within ±{effect(MARGIN)})"
+    return f"undetermined (±{effect(cost.smallest_detectable)})"
 
 
-def sentence(decision: Decision, rows: Sequence[SlotRow], *, where: str, thin: Sequence[str]) -> str:
-    """The verdict in words. `where` names backbone, head and benchmark; `thin` the arms with too few seeds for a claim."""
-    by_slot = {row.slot: row for row in rows}
-    if decision.leader is None:
-        return f"Undetermined {where}: no slot's freeze cost can be computed from what is recorded."
-    leader = by_slot[decision.leader]
+def sentence(decision: Decision, rows: Sequence[SlotRow], *, where: str) -> str:
+    """The verdict on the study. `where` names backbone, head and benchmark: no verdict holds beyond them."""
+    leader = next((row for row in rows if row.slot == decision.leader), None)
+    if leader is None:
+        return f"Undetermined {where}: no freeze cost can be computed from what is recorded."
     cost = f"{points(leader.freeze_cost)} points"
-    if decision.slot is not None:
-        head = (
-            f"{decision.slot.capitalize()} is the bottleneck {where}: freezing it costs {cost}, more than freezing "
-            f"{_either(decision, 'or')} (Holm-adjusted p = {decision.p:.2g})."
-        )
+    if decision.slot is None:
+        first = f"Undetermined {where}: the largest freeze cost is that of {leader.slot}, {cost}, {_why(decision)}."
     else:
-        head = f"Undetermined {where}: the largest freeze cost is that of {leader.slot}, {cost}, {_why(decision)}."
-    parts = [head, _relief(leader, rows), _injection(leader)]
-    unmeasured = [row.slot for row in rows if row.freeze_cost is None and row.slot != "head"]
-    if unmeasured:
-        parts.append(f"Not compared, for lack of a played frozen arm: {', '.join(unmeasured)}.")
+        first = (
+            f"{leader.slot.capitalize()} is the bottleneck {where}: freezing it costs {cost}, more than freezing "
+            f"{_listed(decision.others, 'or')} (Holm-adjusted p {_at_most(decision.p)})."
+        )
+    unfrozen = [row.slot for row in rows if row.freeze_cost is None]
+    parts = [first, _relief(leader, rows), _injection(leader)]
+    if unfrozen:
+        parts.append(f"Not compared, since no arm that freezes it was played: {_listed(unfrozen, 'and')}.")
     if decision.screening:
-        names = f" ({', '.join(thin)})" if thin else ""
-        parts.insert(0, f"Screening, not a claim: fewer than {ENOUGH_SEEDS} training seeds in a compared cell{names}.")
+        parts.insert(0, f"Screening, not a claim (fewer than {ENOUGH_SEEDS} training seeds in a compared cell).")
     return " ".join(parts)
 
 
-def points(figure: Figure | None) -> str:
-    """`+12.3 [4.0, 20.1]`, in points; the one place where a figure with its interval becomes text."""
-    if figure is None:
-        return "–"
-    return f"{100 * figure.value:+.1f} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+def _why(decision: Decision) -> str:
+    if not decision.others:
+        return "and no other slot was frozen to compare it with"
+    unproven = _listed([name if name == NOTHING else f"that of {name}" for name in decision.unproven], "or")
+    return f"not shown to be above {unproven} (smallest detectable effect {effect(decision.smallest_detectable)} points)"
+
+
+def _relief(leader: SlotRow, rows: Sequence[SlotRow]) -> str:
+    measured = {row.slot: row for row in rows if row.relief is not None}
+    if leader.slot not in measured or len(measured) == 1:
+        return "Relief was not measured, so it cannot confirm the ranking."
+    first = max(measured.values(), key=lambda row: row.relief.value if row.relief else 0.0)
+    if first is leader:
+        return f"Relief ranks it first too ({points(leader.relief)})."
+    return f"Relief ranks {first.slot} first instead ({points(first.relief)} against {points(leader.relief)})."
+
+
+def _injection(row: SlotRow) -> str:
+    gain = row.injection_gain
+    if gain is None:
+        return f"No injection into {row.slot} was played frozen."
+    if gain.low <= 0 <= gain.high:
+        return f"Injection is not shown to move it ({points(gain)})."
+    if gain.high < 0:
+        return f"Injection makes it worse ({points(gain)})."
+    share = f", which is {percent(row.recovery)} % of the freeze cost" if row.recovery else ""
+    return f"Injection moves it: {points(gain)} points while frozen{share}."
+
+
+def _listed(names: Sequence[str], last: str) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def _at_most(p: float) -> str:
+    return f"≤ {probability(p)}" if p >= 0.001 else "< 0.001"

@@ -77,7 +77,7 @@ def test_chunks_repeat_the_last_action_and_stay_in_their_episode(root):
     np.testing.assert_array_equal(chunks.action[0], first[:3])
     np.testing.assert_array_equal(chunks.action[3], first[[3, 4, 4]])
     np.testing.assert_array_equal(chunks.action[5], np.repeat(episodes()[1].action, 3, axis=0))
-    padding = ["".join(".P"[past] for past in row) for row in chunks.padded]
+    padding = ["".join("P" if past else "." for past in row) for row in chunks.padded]
     assert padding == ["...", "...", "...", "..P", ".PP", ".PP", "...", "...", "...", "...", "...", "..P", ".PP"]
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from workbench.backbones.contract import Backbone, Words
 from workbench.data.contract import Frames
-from workbench.data.statistics import Normalisation, Statistics, denormalise, normalise
+from workbench.data.statistics import STATISTICS, Normalisation, Statistics, denormalise, normalise
 from workbench.policy import Policy
 
 GRIP_WEIGHT = 0.1
@@ -32,20 +32,18 @@ class ActionScale:
     """Raw actions to the policy's space and back: the arm by q01/q99 to [-1, 1], the gripper (last) stays a sign."""
 
     def __init__(self, statistics: Statistics):
-        self.statistics = statistics
+        arm = {name: getattr(statistics, name)[:-1] for name in STATISTICS}
+        self.arm = Statistics(count=statistics.count, **arm)
 
     def to_policy(self, action: np.ndarray) -> np.ndarray:
         """float32 `[..., A]`; arm values beyond the quantiles are clipped."""
-        scaled = normalise(action, self.statistics, Normalisation.QUANTILES)
-        return np.concatenate([scaled[..., :-1].clip(-1, 1), np.sign(action[..., -1:])], axis=-1).astype(np.float32)
+        arm = normalise(action[..., :-1], self.arm, Normalisation.QUANTILES).clip(-1, 1)
+        return np.concatenate([arm, np.sign(action[..., -1:])], axis=-1).astype(np.float32)
 
     def to_world(self, arm_BKA: np.ndarray, closed_BK: np.ndarray) -> np.ndarray:
         """The policy's arm in [-1, 1] and its gripper decision (bool) as raw actions `[B, K, A]`."""
-        grip_BK1 = np.where(closed_BK, 1.0, -1.0)[..., None]
-        padded = np.concatenate([arm_BKA, grip_BK1], axis=-1)
-        return np.concatenate(
-            [denormalise(padded, self.statistics, Normalisation.QUANTILES)[..., :-1], grip_BK1], axis=-1
-        )
+        arm = denormalise(arm_BKA, self.arm, Normalisation.QUANTILES)
+        return np.concatenate([arm, np.where(closed_BK, 1.0, -1.0)[..., None]], axis=-1)
 
 
 class Demonstrations:

@@ -1,0 +1,191 @@
+"""From stored outcomes to the modality bottleneck table, by pure functions.
+
+With U the success of the arm that trains everything, F the slot frozen, X the slot random and frozen, R the slot random
+and trained, I the slot injected and frozen, J the slot injected and trained:
+
+freeze cost U - F; relief (only this slot and the head trained) - (only the head trained); pretraining value U - R;
+random floor X; injection gain I - F; trained injection gain J - U; recovery (I - F) / (U - F).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ablations.outcomes import ArmRecord, SlotFact, StudyRecord
+from ablations.roles import NEW, Part, Role, described, roles
+from ablations.statistics import (
+    ENOUGH_SEEDS,
+    Estimate,
+    Interval,
+    Outcomes,
+    cell,
+    contrast,
+    holm,
+    mcnemar,
+    recovery,
+    shared,
+)
+from ablations.table import ArmRow, ContrastRow, Figure, SlotRow, Table, WholeRow
+from ablations.verdict import decide, sentence, slot_words
+from workbench.errors import unknown
+from workbench.spec import SLOTS
+
+__all__ = ["ArmRecord", "SlotFact", "StudyRecord", "bottleneck"]
+Arms = Mapping[Role, ArmRecord]
+WHOLE = {
+    "pretraining": (Part.TRAINED, Part.SCRATCH),
+    "training more than the head": (Part.TRAINED, Part.HEAD_ONLY),
+    "the image at test": (Part.TRAINED, Part.BLANK_IMAGE),
+    "the instruction at test": (Part.TRAINED, Part.BLANK_INSTRUCTION),
+}
+
+
+def bottleneck(record: StudyRecord) -> Table:
+    """The table of what is recorded; what the study lacks, or has not played, is null. UserError for an unknown arm."""
+    arms, doubles = roles(record.arms)
+    frozen = {slot: arms[role] for slot in SLOTS if (role := Role(Part.FROZEN, slot)) in arms}
+    costs = {slot: cost for slot in frozen if (cost := _cost(arms, slot))}
+    own = {slot: cost for slot, cost in costs.items() if slot != NEW}
+    decision = decide(own, {slot: frozen[slot].outcomes for slot in own})
+    words = slot_words(own, decision)
+    rows = tuple(_slot(slot, arms, words) for slot in SLOTS if slot != NEW or slot in frozen)
+    where = f"with {record.backbone}, head {record.head}, on {record.benchmark}"
+    return Table(
+        study=record.study,
+        question=record.question,
+        backbone=record.backbone,
+        head=record.head,
+        benchmark=record.benchmark,
+        manifest=record.manifest,
+        selection=record.selection,
+        episodes=len(record.tasks),
+        verdict=sentence(decision, [row for row in rows if row.slot != NEW], where=where),
+        slots=rows,
+        whole=tuple(_whole(name, arms.get(Role(a)), arms.get(Role(b))) for name, (a, b) in WHOLE.items()),
+        contrasts=_contrasts(record),
+        arms=tuple(_arm(arm, record.tasks) for arm in record.arms),
+        notes=(*record.notes, *doubles),
+    )
+
+
+def _cost(arms: Arms, slot: str) -> Estimate | None:
+    return _difference(arms, Role(Part.TRAINED), Role(Part.FROZEN, slot))
+
+
+def _difference(arms: Arms, a: Role, b: Role) -> Estimate | None:
+    return contrast(arms[a].outcomes, arms[b].outcomes) if a in arms and b in arms else None
+
+
+def _slot(slot: str, arms: Arms, words: Mapping[str, str]) -> SlotRow:
+    def between(a: Part, b: Part) -> Figure | None:
+        """Roles of the whole model take no slot."""
+        whole = (Part.TRAINED, Part.HEAD_ONLY)
+        first, second = (Role(part, None if part in whole else slot) for part in (a, b))
+        return _figure(_difference(arms, first, second))
+
+    cost = _cost(arms, slot)
+    floor = _outcomes(arms, Role(Part.RANDOM_FROZEN, slot))
+    absent = "not measured" if slot != NEW else "not compared: its weights are new"
+    return SlotRow(
+        slot=slot,
+        freeze_cost=_figure(cost),
+        relief=between(Part.WITH_HEAD, Part.HEAD_ONLY),
+        pretraining_value=between(Part.TRAINED, Part.RANDOM_TRAINED),
+        random_floor=_seen(cell(floor), len(floor)),
+        injection_gain=between(Part.INJECTED_FROZEN, Part.FROZEN),
+        trained_injection_gain=between(Part.INJECTED_TRAINED, Part.TRAINED),
+        recovery=_recovery(slot, arms),
+        seeds=cost.seeds if cost else 0,
+        mde=cost.smallest_detectable if cost else None,
+        screening=cost is not None and cost.screening,
+        verdict=words.get(slot, absent),
+    )
+
+
+def _outcomes(arms: Arms, role: Role) -> Outcomes:
+    return arms[role].outcomes if role in arms else {}
+
+
+def _recovery(slot: str, arms: Arms) -> Figure | None:
+    roles = (Role(Part.INJECTED_FROZEN, slot), Role(Part.FROZEN, slot), Role(Part.TRAINED))
+    injected, frozen, trained = (_outcomes(arms, role) for role in roles)
+    return _seen(recovery(injected, frozen, trained=trained), len(shared(injected, frozen, trained)))
+
+
+def _figure(estimate: Estimate | None) -> Figure | None:
+    return None if estimate is None else _seen(estimate, estimate.seeds)
+
+
+def _seen(interval: Interval | None, seeds: int) -> Figure | None:
+    if interval is None:
+        return None
+    return Figure(value=interval.value, low=interval.low, high=interval.high, seeds=seeds)
+
+
+def _whole(name: str, a: ArmRecord | None, b: ArmRecord | None) -> WholeRow:
+    estimate = contrast(a.outcomes, b.outcomes) if a and b else None
+    return WholeRow(
+        name=name,
+        a=a.name if a else None,
+        b=b.name if b else None,
+        difference=_figure(estimate),
+        mde=estimate.smallest_detectable if estimate else None,
+    )
+
+
+def _contrasts(record: StudyRecord) -> tuple[ContrastRow, ...]:
+    arms = {arm.name: arm.outcomes for arm in record.arms}
+    for _, *pair in record.contrasts:
+        for name in pair:
+            if name not in arms:
+                raise unknown("arm", name, arms)
+    estimates = [contrast(arms[a], arms[b]) for _, a, b in record.contrasts]
+    played = [index for index, estimate in enumerate(estimates) if estimate is not None]
+    adjusted = dict(zip(played, holm([e.p for e in estimates if e is not None]), strict=True))
+    return tuple(
+        _contrast(names, estimate, p_holm=adjusted.get(index), exact=mcnemar(arms[names[1]], arms[names[2]]))
+        for index, (names, estimate) in enumerate(zip(record.contrasts, estimates, strict=True))
+    )
+
+
+def _contrast(
+    names: tuple[str, str, str], estimate: Estimate | None, *, p_holm: float | None, exact: dict[int, float]
+) -> ContrastRow:
+    name, a, b = names
+    return ContrastRow(
+        name=name,
+        a=a,
+        b=b,
+        difference=estimate.value if estimate else None,
+        ci95=(estimate.low, estimate.high) if estimate else None,
+        p=estimate.p if estimate else None,
+        p_holm=p_holm,
+        seeds=estimate.seeds if estimate else 0,
+        mde=estimate.smallest_detectable if estimate else None,
+        screening=estimate is not None and estimate.screening,
+        paired=estimate is not None and estimate.paired,
+        mcnemar=exact,
+    )
+
+
+def _arm(arm: ArmRecord, tasks: Sequence[str]) -> ArmRow:
+    success = cell(arm.outcomes)
+    seeds = sorted(arm.outcomes)
+    played_SE = np.array([arm.outcomes[seed] for seed in seeds], dtype=float).reshape(len(seeds), len(tasks))
+    names = np.array(tasks)
+    by_task = {task: float(played_SE[:, names == task].mean()) for task in dict.fromkeys(tasks)} if seeds else {}
+    return ArmRow(
+        name=arm.name,
+        facts=described(arm),
+        seeds=len(seeds),
+        episodes=len(tasks),
+        success=success.value if success else None,
+        ci95=(success.low, success.high) if success else None,
+        trainable_parameters=arm.trainable_parameters,
+        seconds=arm.seconds,
+        screening=0 < len(seeds) < ENOUGH_SEEDS,
+        by_seed={seed: float(row.mean()) for seed, row in zip(seeds, played_SE, strict=True)},
+        by_task=by_task,
+        failed=dict(sorted(arm.failed.items())),
+        missing=arm.missing,
+    )

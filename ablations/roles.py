@@ -1,0 +1,123 @@
+"""What an arm is to the table, told by the facts of its ledger and never by its name."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ablations.outcomes import ArmRecord, SlotFact
+from workbench.spec import SLOTS
+
+NEW = "head"
+"""The slot whose weights no backbone brings: they are always new, and no role asks for them."""
+
+
+class Part(StrEnum):
+    """Whose success a column needs; the rest of the model is pretrained and fully trained unless said otherwise."""
+
+    TRAINED = "all trained"
+    SCRATCH = "all random, trained"
+    HEAD_ONLY = "only the head trained"
+    BLANK_IMAGE = "all trained, blank image at test"
+    BLANK_INSTRUCTION = "all trained, blank instruction at test"
+    FROZEN = "frozen"
+    RANDOM_FROZEN = "random and frozen"
+    RANDOM_TRAINED = "random and trained"
+    INJECTED_FROZEN = "injected and frozen"
+    INJECTED_TRAINED = "injected and trained"
+    WITH_HEAD = "trained with the head alone"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A part that one arm plays, for one slot or for the whole model."""
+
+    part: Part
+    slot: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.slot} {self.part}" if self.slot else str(self.part)
+
+
+Facts = tuple[SlotFact, ...]  # in the order of SLOTS
+_FULL, _KEPT = SlotFact("pretrained", "full"), SlotFact("pretrained", "frozen")
+_ONE_SLOT = {
+    Part.FROZEN: _KEPT,
+    Part.RANDOM_FROZEN: SlotFact("random", "frozen"),
+    Part.RANDOM_TRAINED: SlotFact("random", "full"),
+    Part.INJECTED_FROZEN: SlotFact("run", "frozen"),
+    Part.INJECTED_TRAINED: SlotFact("run", "full"),
+}
+
+
+def role_of(arm: ArmRecord) -> Role | None:
+    """The one role that the arm's facts fit; None for LoRA, replaced modules, several slots at once, or no record yet."""
+    if arm.replaced or set(arm.slots) != set(SLOTS):
+        return None
+    role = _ROLES.get(_facts(arm.slots))
+    inputs = (arm.image, arm.instruction)
+    if inputs == ("seen", "given"):
+        return role
+    blanked = {("blank", "given"): Part.BLANK_IMAGE, ("seen", "blank"): Part.BLANK_INSTRUCTION}
+    return Role(blanked[inputs]) if role == Role(Part.TRAINED) and inputs in blanked else None
+
+
+def roles(arms: Iterable[ArmRecord]) -> tuple[dict[Role, ArmRecord], tuple[str, ...]]:
+    """The arm of each role, and a note for each arm whose role an earlier arm already has."""
+    found: dict[Role, ArmRecord] = {}
+    notes = []
+    for arm in arms:
+        role = role_of(arm)
+        if role is None:
+            continue
+        if role in found:
+            notes.append(f"'{found[role].name}' and '{arm.name}' are both '{role}'; the slots' rows use the first.")
+        else:
+            found[role] = arm
+    return found, tuple(notes)
+
+
+def described(arm: ArmRecord) -> str:
+    """The facts in words: how the arm differs from a pretrained model that is trained in full."""
+    if not arm.slots:
+        return "no ledger yet"
+    facts = {slot: (_origin(slot, fact), fact.moved) for slot, fact in arm.slots.items()}
+    words = []
+    for kind in dict.fromkeys(facts.values()):
+        names = [slot for slot in facts if facts[slot] == kind]
+        unlike = [text for text, usual in zip(kind, ("pretrained", "full"), strict=True) if text != usual]
+        if unlike:
+            words.append(f"{'+'.join(names) if len(names) < len(facts) else 'all'} {' '.join(unlike)}")
+    if arm.replaced:
+        words.append("module replaced")
+    words += [f"blank {name}" for name in ("image", "instruction") if getattr(arm, name) == "blank"]
+    return ", ".join(words) or "all trained"
+
+
+def _origin(slot: str, fact: SlotFact) -> str:
+    return "pretrained" if slot == NEW else fact.weights
+
+
+def _facts(slots: Mapping[str, SlotFact]) -> Facts:
+    """Comparable facts: an injection's run id and the head's weights do not decide a role."""
+    return tuple(SlotFact(_origin(slot, slots[slot]).split(":")[0], slots[slot].moved) for slot in SLOTS)
+
+
+def _pattern(default: SlotFact, **changed: SlotFact) -> Facts:
+    return _facts({slot: changed.get(slot, default) for slot in SLOTS})
+
+
+def _roles() -> dict[Facts, Role]:
+    patterns = {
+        _pattern(_FULL): Role(Part.TRAINED),
+        _pattern(SlotFact("random", "full")): Role(Part.SCRATCH),
+        _pattern(_KEPT, **{NEW: _FULL}): Role(Part.HEAD_ONLY),
+    }
+    for slot in SLOTS:
+        patterns[_pattern(_FULL, **{slot: _KEPT})] = Role(Part.FROZEN, slot)
+        if slot != NEW:
+            patterns |= {_pattern(_FULL, **{slot: fact}): Role(part, slot) for part, fact in _ONE_SLOT.items()}
+            patterns[_pattern(_KEPT, **{NEW: _FULL, slot: _FULL})] = Role(Part.WITH_HEAD, slot)
+    return patterns
+
+
+_ROLES = _roles()
