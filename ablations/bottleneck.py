@@ -49,7 +49,7 @@ def bottleneck(record: StudyRecord) -> Table:
     decision = decide(own, {slot: frozen[slot].outcomes for slot in own})
     words = slot_words(own, decision)
     rows = tuple(_slot(slot, arms, words) for slot in SLOTS if slot != NEW or slot in frozen)
-    where = f"with {record.backbone}, head {record.head}, on {record.benchmark}"
+    where = f"with backbone {record.backbone}, head {record.head}, on {record.benchmark}"
     return Table(
         study=record.study,
         question=record.question,
@@ -59,6 +59,8 @@ def bottleneck(record: StudyRecord) -> Table:
         manifest=record.manifest,
         selection=record.selection,
         episodes=len(record.tasks),
+        bottleneck=decision.slot,
+        screening=bool(decision.thin),
         verdict=sentence(decision, [row for row in rows if row.slot != NEW], where=where),
         slots=rows,
         whole=tuple(_whole(name, arms.get(Role(a)), arms.get(Role(b))) for name, (a, b) in WHOLE.items()),

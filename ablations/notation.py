@@ -8,22 +8,26 @@ SCREENING = "*"  # after every figure on fewer than 3 training seeds
 
 def points(figure: Figure | None) -> str:
     """A difference of two success rates in percentage points: `+12.3 [4.0, 20.1]`."""
-    return ABSENT if figure is None else _interval(f"{100 * figure.value:+.1f}", figure)
+    return ABSENT if figure is None else _interval("+.1f", figure)
 
 
 def percent(figure: Figure | None) -> str:
     """A success rate, or a part of something, in per cent: `62.5 [51.0, 72.8]`."""
-    return ABSENT if figure is None else _interval(f"{100 * figure.value:.1f}", figure)
+    return ABSENT if figure is None else _interval(".1f", figure)
 
 
-def _interval(value: str, figure: Figure) -> str:
+def _interval(style: str, figure: Figure) -> str:
+    """Rounded first, so that nothing is written as minus zero; with a true minus sign."""
+    value, low, high = (round(100 * part, 1) + 0.0 for part in (figure.value, figure.low, figure.high))
     mark = SCREENING if figure.screening else ""
-    return f"{value} [{100 * figure.low:.1f}, {100 * figure.high:.1f}]{mark}"
+    return f"{value:{style}} [{low:.1f}, {high:.1f}]{mark}".replace("-", "−")
 
 
 def effect(size: float | None) -> str:
-    """A smallest detectable effect in points: `12.3`."""
-    return ABSENT if size is None else f"{100 * size:.1f}"
+    """A smallest detectable effect in points: `12.3`; no difference is larger than 100."""
+    if size is None:
+        return ABSENT
+    return f"{100 * size:.1f}" if size <= 1 else ">100"
 
 
 def probability(p: float | None) -> str:

@@ -44,13 +44,13 @@ _ONE_SLOT = {
     Part.FROZEN: _KEPT,
     Part.RANDOM_FROZEN: SlotFact("random", "frozen"),
     Part.RANDOM_TRAINED: SlotFact("random", "full"),
-    Part.INJECTED_FROZEN: SlotFact("run", "frozen"),
-    Part.INJECTED_TRAINED: SlotFact("run", "full"),
+    Part.INJECTED_FROZEN: SlotFact("injected", "frozen"),
+    Part.INJECTED_TRAINED: SlotFact("injected", "full"),
 }
 
 
 def role_of(arm: ArmRecord) -> Role | None:
-    """The one role that the arm's facts fit; None for LoRA, replaced modules, several slots at once, or no record yet."""
+    """The one role that the arm's facts fit; None for LoRA, replaced modules, several slots, or no record yet."""
     if arm.replaced or set(arm.slots) != set(SLOTS):
         return None
     role = _ROLES.get(_facts(arm.slots))
@@ -80,26 +80,38 @@ def described(arm: ArmRecord) -> str:
     """The facts in words: how the arm differs from a pretrained model that is trained in full."""
     if not arm.slots:
         return "no ledger yet"
-    facts = {slot: (_origin(slot, fact), fact.moved) for slot, fact in arm.slots.items()}
+    ordered = {slot: arm.slots[slot] for slot in SLOTS if slot in arm.slots}
+    facts = {slot: SlotFact(_origin(slot, fact), fact.moved) for slot, fact in ordered.items()}
     words = []
-    for kind in dict.fromkeys(facts.values()):
-        names = [slot for slot in facts if facts[slot] == kind]
-        unlike = [text for text, usual in zip(kind, ("pretrained", "full"), strict=True) if text != usual]
+    for fact in dict.fromkeys(facts.values()):
+        unlike = [text for text in (fact.weights, fact.moved) if text not in ("pretrained", "full")]
         if unlike:
-            words.append(f"{'+'.join(names) if len(names) < len(facts) else 'all'} {' '.join(unlike)}")
+            words.append(f"{_slots(fact, facts)} {' '.join(unlike)}")
     if arm.replaced:
         words.append("module replaced")
     words += [f"blank {name}" for name in ("image", "instruction") if getattr(arm, name) == "blank"]
     return ", ".join(words) or "all trained"
 
 
+def _slots(fact: SlotFact, facts: Mapping[str, SlotFact]) -> str:
+    """The slots that share a fact, or those that do not where they are fewer; a new head is random like the rest."""
+    others = [slot for slot in facts if facts[slot] != fact]
+    if not others or (others == [NEW] and facts[NEW].moved == fact.moved):
+        return "all"
+    if 2 * len(others) < len(facts):
+        return f"all but {'+'.join(others)}"
+    return "+".join(slot for slot in facts if facts[slot] == fact)
+
+
 def _origin(slot: str, fact: SlotFact) -> str:
-    return "pretrained" if slot == NEW else fact.weights
+    """Whose weights, as far as it decides a role: not which injection, and nothing for the new head."""
+    if slot == NEW:
+        return "pretrained"
+    return "injected" if fact.weights.startswith("run:") else fact.weights
 
 
 def _facts(slots: Mapping[str, SlotFact]) -> Facts:
-    """Comparable facts: an injection's run id and the head's weights do not decide a role."""
-    return tuple(SlotFact(_origin(slot, slots[slot]).split(":")[0], slots[slot].moved) for slot in SLOTS)
+    return tuple(SlotFact(_origin(slot, slots[slot]), slots[slot].moved) for slot in SLOTS)
 
 
 def _pattern(default: SlotFact, **changed: SlotFact) -> Facts:

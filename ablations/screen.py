@@ -11,7 +11,7 @@ from ablations.bottleneck import bottleneck
 from ablations.gather import gather
 from ablations.study import Study, Wanted, read_study, study_path, wanted
 from workbench.collect import collect, collected_folder
-from workbench.engines.local import carry_out, default_workers
+from workbench.engines.local import Event, carry_out, default_workers
 from workbench.errors import UserError
 from workbench.plan import Evaluate, Expert, Plan
 from workbench.record import find
@@ -36,6 +36,7 @@ def run_study(name: str, root: Path, workers: int | None) -> None:
     missing = [run for run in runs if find(root, run.plan) is None]
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them recorded in {root}.")
     if missing:
+        _check_names(missing)
         collect_missing(missing, root)
         broken = _carry_out(missing, root, workers or default_workers())
         for id, error in broken.items():
@@ -59,6 +60,15 @@ def run_study(name: str, root: Path, workers: int | None) -> None:
         )
 
 
+def _check_names(missing: Sequence[Wanted]) -> None:
+    """An unknown encoder, projector, head or backbone is refused before minutes are spent."""
+    from workbench.names import check_names
+
+    for run in missing:
+        if not isinstance(run.plan, Evaluate):
+            check_names(run.plan.spec)
+
+
 def collect_missing(missing: Sequence[Wanted], root: Path) -> None:
     """Write the expert datasets that the missing runs train on."""
     recipes = [run.plan.data for run in missing if not isinstance(run.plan, Evaluate)]
@@ -74,24 +84,29 @@ def _carry_out(missing: Sequence[Wanted], root: Path, workers: int) -> dict[str,
     """Run what is missing under one progress bar; returns what broke, by id."""
     plans: dict[str, Plan] = {run.id: run.plan for run in missing}
     share = dict.fromkeys(plans, 0.0)
-    broken: dict[str, str] = {}
-    with stage("Runs", "train each arm's model on the demonstrations, then play the same episodes") as progress:
-        progress(0, 100 * len(plans))
+    ended, broken = 0, dict[str, str]()
+    purpose = "train each arm's model on the same demonstrations, then let it play the same episodes"
+    with stage("Runs", purpose) as progress:
         for event in carry_out(list(plans.values()), root, workers=workers):
             if event.stage in ("recorded", "broken"):
-                share[event.run] = 1.0
-                if event.stage == "broken":
-                    broken[event.run] = event.error
-            else:
-                done = event.done / max(1, event.total)
-                training = not isinstance(plans[event.run], Evaluate)
-                share[event.run] = (
-                    TRAINING_SHARE * done
-                    if event.stage == "training"
-                    else (TRAINING_SHARE + (1 - TRAINING_SHARE) * done if training else done)
-                )
-            progress(100 * sum(share.values()), 100 * len(plans))
+                ended += 1
+            if event.stage == "broken":
+                broken[event.run] = event.error
+            share[event.run] = _share(event, plans[event.run])
+            progress(sum(share.values()), len(plans), f"· {ended} of {len(plans)} runs done")
     return broken
+
+
+def _share(event: Event, plan: Plan) -> float:
+    """How much of its run an event stands for, 0 … 1."""
+    done = event.done / max(1, event.total)
+    match event.stage:
+        case "training":
+            return TRAINING_SHARE * done
+        case "playing":
+            return done if isinstance(plan, Evaluate) else TRAINING_SHARE + (1 - TRAINING_SHARE) * done
+        case _:
+            return 1.0
 
 
 def _print_ledger(study: Study, runs: Sequence[Wanted], root: Path) -> None:

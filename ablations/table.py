@@ -106,7 +106,7 @@ class WholeRow(Value):
 
 
 class Table(Value):
-    """One study, one answer."""
+    """One study, one answer. `bottleneck` is the slot that the rule names, null where it names none."""
 
     study: str
     question: str
@@ -116,6 +116,8 @@ class Table(Value):
     manifest: str
     selection: str
     episodes: int
+    bottleneck: str | None
+    screening: bool
     verdict: str
     slots: tuple[SlotRow, ...]
     whole: tuple[WholeRow, ...]

@@ -13,6 +13,7 @@ from ablations.statistics import ALPHA, ENOUGH_SEEDS, Estimate, Outcomes, contra
 from ablations.table import SlotRow
 
 MARGIN = 0.05  # a freeze cost shown to lie within +-5 points is called none
+BOTTLENECK = "bottleneck"
 NOTHING = "0"  # what a freeze cost is first compared with
 
 
@@ -20,9 +21,10 @@ NOTHING = "0"  # what a freeze cost is first compared with
 class Decision:
     """What the rule found.
 
-    `leader` is the slot with the largest freeze cost, None where no slot has one; `slot` is the leader if the rule holds
-    for it. `unproven` lists what its cost was not shown to be above (0 or a slot), `smallest_detectable` the largest of
-    the effects that those comparisons could have found. `p` is the largest adjusted p.
+    `leader` is the slot with the largest freeze cost, None where no slot has one; `slot` is the leader where the rule
+    holds. `unproven` lists what its cost was not shown to be above (0 or a slot), `smallest_detectable` the largest of
+    the effects that those comparisons could have found. `p` is the largest adjusted p. `thin` lists the slots whose
+    freeze cost or comparison rests on too few training seeds for a claim.
     """
 
     slot: str | None
@@ -31,7 +33,7 @@ class Decision:
     unproven: tuple[str, ...]
     p: float
     smallest_detectable: float
-    screening: bool
+    thin: tuple[str, ...]
 
 
 def decide(costs: Mapping[str, Estimate], frozen: Mapping[str, Outcomes]) -> Decision:
@@ -40,7 +42,7 @@ def decide(costs: Mapping[str, Estimate], frozen: Mapping[str, Outcomes]) -> Dec
     A slot that alone was frozen is no bottleneck: there is nothing that it is worse than.
     """
     if not costs:
-        return Decision(None, None, (), (), 1.0, 0.0, screening=True)
+        return Decision(None, None, (), (), 1.0, 0.0, ())
     leader = max(costs, key=lambda slot: costs[slot].value)
     others = tuple(slot for slot in costs if slot != leader)
     against = {NOTHING: costs[leader]}
@@ -56,7 +58,7 @@ def decide(costs: Mapping[str, Estimate], frozen: Mapping[str, Outcomes]) -> Dec
         unproven=unproven,
         p=max(adjusted.values()),
         smallest_detectable=max((against[name].smallest_detectable for name in unproven), default=0.0),
-        screening=any(estimate.screening for estimate in (*against.values(), *costs.values())),
+        thin=tuple(slot for slot in costs if costs[slot].screening or (slot in against and against[slot].screening)),
     )
 
 
@@ -69,14 +71,14 @@ def slot_words(costs: Mapping[str, Estimate], decision: Decision) -> dict[str, s
 
 def _words(slot: str, cost: Estimate, significant: bool, *, decision: Decision) -> str:
     if slot == decision.slot:
-        return "bottleneck"
+        return BOTTLENECK
     if decision.slot is not None:
         return f"below {decision.slot}, above 0" if significant and cost.value > 0 else f"below {decision.slot}"
     if significant:
         return "above 0, not above all" if cost.value > 0 else "below 0: freezing helps"
     if equivalent(cost, MARGIN):
         return f"none (within ±{effect(MARGIN)})"
-    return f"undetermined (±{effect(cost.smallest_detectable)})"
+    return f"undetermined (mde {effect(cost.smallest_detectable)})"
 
 
 def sentence(decision: Decision, rows: Sequence[SlotRow], *, where: str) -> str:
@@ -96,8 +98,9 @@ def sentence(decision: Decision, rows: Sequence[SlotRow], *, where: str) -> str:
     parts = [first, _relief(leader, rows), _injection(leader)]
     if unfrozen:
         parts.append(f"Not compared, since no arm that freezes it was played: {_listed(unfrozen, 'and')}.")
-    if decision.screening:
-        parts.insert(0, f"Screening, not a claim (fewer than {ENOUGH_SEEDS} training seeds in a compared cell).")
+    if decision.thin:
+        seeds = f"fewer than {ENOUGH_SEEDS} training seeds behind the freeze cost of {_listed(decision.thin, 'and')}"
+        parts.insert(0, f"Screening, not a claim ({seeds}).")
     return " ".join(parts)
 
 
@@ -105,7 +108,8 @@ def _why(decision: Decision) -> str:
     if not decision.others:
         return "and no other slot was frozen to compare it with"
     unproven = _listed([name if name == NOTHING else f"that of {name}" for name in decision.unproven], "or")
-    return f"not shown to be above {unproven} (smallest detectable effect {effect(decision.smallest_detectable)} points)"
+    size = effect(decision.smallest_detectable)
+    return f"not shown to be above {unproven} (smallest detectable effect {size} points)"
 
 
 def _relief(leader: SlotRow, rows: Sequence[SlotRow]) -> str:

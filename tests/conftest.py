@@ -4,6 +4,40 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
 import torch
 
+from ablations.study import Study, read_study, wanted
+from workbench.plan import Finetune
+from workbench.record import Record, find
+
 torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    """A finished run of the smoke study's arm `all-trained`. The root is shared by all tests: copy what you change."""
+
+    root: Path
+    study: Study
+    plan: Finetune
+    record: Record
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
+    """Really collected, trained for a few steps, played and recorded, as `workbench run smoke` does it."""
+    from workbench.collect import collect, collected_folder
+    from workbench.execute import execute
+
+    root, study = tmp_path_factory.mktemp("runs"), read_study("smoke")
+    plan = next(run.plan for run in wanted(study) if run.arm == "all-trained")
+    assert isinstance(plan, Finetune)
+    collect(plan.data, collected_folder(root, plan.data))
+    execute(plan, root)
+    record = find(root, plan)
+    assert record is not None and record.error is None, record
+    return SmallRun(root, study, plan, record)

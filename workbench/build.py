@@ -48,13 +48,17 @@ def _assemble(spec: Spec, sources: dict[str, Backbone], seed: int, chunk: int) -
     head = build_head(spec.head.module, language.width, chunk=chunk, actions=ACTIONS)
     projector = source("projector").projector
     if spec.projector.module != "native":
+        if spec.projector.weights == "pretrained":
+            raise UserError(
+                f"No backbone has a pretrained {spec.projector.module!r} projector; use weights = 'random'."
+            )
         projector = build_projector(
             spec.projector.module, vision.card.dim, width=language.width, scale=_text_scale(embeddings)
         )
     elif vision.card.dim != source("projector").vision.card.dim:
         raise UserError(
-            f"The native projector of {spec.backbone!r} takes tokens of width {source('projector').vision.card.dim}, but "
-            f"{vision.card.name!r} gives {vision.card.dim}: replace the projector too (module 'linear' or 'mlp')."
+            f"The native projector of {spec.backbone!r} takes tokens of width {source('projector').vision.card.dim}, "
+            f"but {vision.card.name!r} gives {vision.card.dim}: replace the projector too (module 'linear' or 'mlp')."
         )
     return Policy(vision=vision, projector=projector, embeddings=embeddings, language=language, head=head)
 

@@ -3,7 +3,7 @@
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
@@ -23,7 +23,7 @@ Workers = Annotated[
 
 @app.command()
 def demo(root: Root = Path("runs"), workers: Workers = None) -> None:
-    """The main job on the embedded backbone: demonstrations, 20-odd runs, the bottleneck table. Ten minutes on two cores.
+    """The main job on the embedded backbone: demonstrations, runs, the bottleneck table. Ten minutes on two cores.
 
     Example: workbench demo
     """
@@ -132,16 +132,18 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(str(error))
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        print(
-            f"error: The disk is full ({error.filename or 'while writing'}): free some space and start again.",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+        if error.errno == errno.ENOSPC:
+            _refuse(f"The disk is full ({error.filename or 'while writing'}): free some space and start again.")
+        if isinstance(error, PermissionError | NotADirectoryError | FileExistsError):
+            _refuse(f"{error.filename} cannot be written ({error.strerror}): choose another folder.")
+        raise
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from workbench.plan import Data, Expert, Folder
 from workbench.spec import digest
 
 COLLECTOR_VERSION = 1
+PATIENCE = 50
+"""Episodes that may be played for each one that is kept: a noise that drowns the expert is said, not waited for."""
 
 
 def collected_folder(root: Path, recipe: Expert) -> Path:
@@ -23,7 +25,10 @@ def collected_folder(root: Path, recipe: Expert) -> Path:
 
 
 def collect(recipe: Expert, folder: Path, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Path:
-    """Play the expert and write `folder`; a killed collection leaves nothing half-made. The same recipe, the same bits."""
+    """Play the expert and write `folder`; the same recipe, the same bits.
+
+    A killed collection leaves nothing half-made. Raises `UserError` where the expert fails too often under the noise.
+    """
     total = recipe.episodes * len(recipe.tasks)
 
     def counted() -> Iterator[Episode]:
@@ -59,6 +64,11 @@ def _episodes(recipe: Expert) -> Iterator[Episode]:
         for task in recipe.tasks:
             found, state = 0, 0
             while found < recipe.episodes:
+                if state >= PATIENCE * (found + 1):
+                    raise UserError(
+                        f"With noise {recipe.noise} the expert solved {found} of {state} episodes of {task!r}; "
+                        "collect with less noise."
+                    )
                 start = Start(task, state, SPLIT_SEEDS[recipe.split])
                 state += 1
                 if (episode := _demonstrate(env, start, recipe.noise)) is not None:

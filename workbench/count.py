@@ -12,5 +12,5 @@ def trainable_parameters(spec: Spec, *, chunk: int) -> int:
     for name in SLOTS:
         spec = spec.with_slot(name, spec.slot(name).model_copy(update={"weights": "random"}))
     policy, _ = build(spec, 0, chunk=chunk, root=Path())
-    adapt(policy, spec)
+    adapt(policy, spec, seed=0)
     return sum(p.numel() for p in policy.parameters() if p.requires_grad)

@@ -3,14 +3,15 @@
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Outcome, Protocol, Start
-from workbench.benchmarks.tabletop.env import TabletopVectorEnv
+from workbench.benchmarks.tabletop.env import ACTION_NAMES, TabletopVectorEnv
+from workbench.errors import UserError
 from workbench.imitate import ActionScale
 from workbench.plan import Inputs
 from workbench.policy import Policy
@@ -49,56 +50,79 @@ class Played:
     actions: np.ndarray
 
 
+@dataclass
+class Table:
+    """The episode that one row of the environment is playing, and what it has done so far."""
+
+    start: Start
+    instruction: str
+    began: float
+    actions: list[np.ndarray] = field(default_factory=list)
+
+    def ended(self, *, success: bool, steps: int, progress: float) -> Played:
+        outcome = Outcome(
+            task=self.start.task,
+            initial_state=self.start.initial_state,
+            seed=self.start.seed,
+            instruction=self.instruction,
+            success=success,
+            steps=steps,
+            progress=round(progress, 4),
+            seconds=round(time.perf_counter() - self.began, 4),
+        )
+        return Played(self.start, outcome, np.array(self.actions))
+
+
 def play(player: Player, protocol: Protocol, inputs: Inputs) -> Iterator[Played]:
     """Every episode of the manifest, in the order in which they end."""
-    queue = deque(protocol.manifest())
-    rows = min(ROWS, len(queue))
-    env = TabletopVectorEnv(rows)
-    current: list[Start | None] = [None] * rows
-    actions: list[list[np.ndarray]] = [[] for _ in range(rows)]
-    began = [0.0] * rows
+    chunk, executed = player.policy.head.chunk, protocol.n_action_steps
+    if executed > chunk:
+        raise UserError(
+            f"The protocol plays {executed} actions of each chunk (n_action_steps), but the policy predicts {chunk}; "
+            f"play at most {chunk}, or train with a larger chunk."
+        )
+    waiting = deque(protocol.manifest())
+    env = TabletopVectorEnv(min(ROWS, len(waiting)))
+    tables: dict[int, Table] = {}
     try:
-        while True:
-            fresh: list[Start | None] = [None] * rows
-            for row in range(rows):
-                if current[row] is None and queue:
-                    fresh[row] = current[row] = queue.popleft()
-                    actions[row], began[row] = [], time.perf_counter()
-            observation, info = env.reset(options={"starts": fresh})
-            active = np.array([start is not None for start in current])
-            if not active.any():
-                return
-            asked = [info["task_description"][row] for row in np.flatnonzero(active)]
-            chunk = np.zeros((rows, protocol.n_action_steps, 7))
-            chunk[active] = player.act(observation["pixels"][active], asked, inputs)[:, : protocol.n_action_steps]
-            for k in range(protocol.n_action_steps):
-                success = env.advance(chunk[:, k], active)
-                for row in np.flatnonzero(active):
-                    actions[row].append(chunk[row, k])
-                    if success[row] or env.age[row] >= env.horizon(int(row)):
-                        active[row] = False
-                        start = current[row]
-                        assert start is not None
-                        outcome = Outcome(
-                            start.task,
-                            start.initial_state,
-                            start.seed,
-                            info["task_description"][row],
-                            bool(success[row]),
-                            int(env.age[row]),
-                            round(float(env.best[row]), 4),
-                            round(time.perf_counter() - began[row], 4),
-                        )
-                        yield Played(start, outcome, np.array(actions[row]))
-                        current[row] = None
-                        env.leave(int(row))
+        while waiting or tables:
+            pixels = _seat(env, tables, waiting)
+            rows = sorted(tables)
+            asked = [tables[row].instruction for row in rows]
+            action = np.zeros((executed, env.num_envs, len(ACTION_NAMES)))
+            action[:, rows] = player.act(pixels[rows], asked, inputs)[:, :executed].swapaxes(0, 1)
+            for step in action:
+                yield from _advance(env, tables, step)
     finally:
         env.close()
 
 
-def in_manifest_order(played: list[Played], protocol: Protocol) -> list[Outcome]:
-    """Outcomes in the manifest's order; raises where one is missing or played twice."""
-    found = {p.start: p.outcome for p in played}
+def _seat(env: TabletopVectorEnv, tables: dict[int, Table], waiting: deque[Start]) -> np.ndarray:
+    """Give every free row the next episode; returns what all rows see, `[rows, H, W, 3]`."""
+    began = time.perf_counter()
+    free = [row for row in range(env.num_envs) if row not in tables]
+    fresh = {row: waiting.popleft() for row in free[: len(waiting)]}
+    observation, info = env.reset(options={"starts": [fresh.get(row) for row in range(env.num_envs)]})
+    for row, start in fresh.items():
+        tables[row] = Table(start, info["task_description"][row], began)
+    return observation["pixels"]
+
+
+def _advance(env: TabletopVectorEnv, tables: dict[int, Table], action: np.ndarray) -> Iterator[Played]:
+    """One control step (`action [rows, A]`) of every table; yields the episodes that it ends and frees their rows."""
+    playing = np.isin(np.arange(env.num_envs), list(tables))
+    success = env.advance(action, playing)
+    for row in sorted(tables):
+        tables[row].actions.append(action[row])
+        if success[row] or env.age[row] >= env.horizon(row):
+            steps, progress = int(env.age[row]), float(env.best[row])
+            yield tables.pop(row).ended(success=bool(success[row]), steps=steps, progress=progress)
+            env.leave(row)
+
+
+def in_manifest_order(played: list[Played], protocol: Protocol) -> list[Played]:
+    """The same episodes in the manifest's order; raises where one is missing or played twice."""
+    found = {p.start: p for p in played}
     if len(found) != len(played):
         raise AssertionError("an episode was played twice")
     return [found[start] for start in protocol.manifest()]

@@ -15,10 +15,10 @@ import torch
 from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Protocol
-from workbench.build import build
+from workbench.build import ACTIONS, build
 from workbench.collect import open_data
 from workbench.data.statistics import Statistics
-from workbench.errors import NotFinite
+from workbench.errors import NotFinite, UserError
 from workbench.evaluate import Played, Player, in_manifest_order, play
 from workbench.film import write_films
 from workbench.imitate import ActionScale, Demonstrations, imitation_loss
@@ -26,7 +26,7 @@ from workbench.ledger import Audit, LedgerBroken
 from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan
 from workbench.policy import Policy
 from workbench.record import begin, open_record, write_episodes, write_json
-from workbench.train import train
+from workbench.train import Step, train
 from workbench.weights import read_weights, save_weights
 
 Report = Callable[[str, int, int], None]
@@ -73,11 +73,17 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
     dataset = open_data(root, plan.data)
     frames = dataset.frames(range(len(dataset.episodes)))
     statistics = dataset.statistics["action"]
+    if statistics.mean.shape != (ACTIONS,):
+        raise UserError(
+            f"The actions of {dataset.root} have {len(statistics.mean)} dimensions; a policy here has {ACTIONS}: "
+            "Δx Δy Δz Δroll Δpitch Δyaw gripper."
+        )
     scale = ActionScale(statistics)
     data = Demonstrations(frames, scale, backbone=backbone, chunk=plan.budget.chunk)
-    adapt(policy, plan.spec)
+    adapt(policy, plan.spec, seed=plan.seed)
     audit, began, losses = Audit(policy, plan.spec), time.perf_counter(), []
-    with (folder / "log.jsonl").open("w", buffering=1) as log:
+    with (folder / "log.jsonl").open("w", buffering=1) as log, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)  # layers that draw while they train (dropout) know the global generator only
         for step in train(
             policy,
             data.batches(plan.budget.batch, seed=plan.seed),
@@ -85,9 +91,7 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
             budget=plan.budget,
             after_backward=lambda: audit.after_backward(policy),
         ):
-            row = {"train/step": step.index, "train/loss": step.loss, "train/grad_norm": step.grad_norm}
-            row |= {"train/lr": step.learning_rate, "train/update_s": round(step.seconds, 5)}
-            log.write(json.dumps(row | {f"train/{k}": v for k, v in step.parts.items()}) + "\n")
+            log.write(json.dumps(_logged(step)) + "\n")
             losses.append(step.loss)
             report("training", step.index + 1, plan.budget.steps)
     training_seconds = time.perf_counter() - began
@@ -111,6 +115,12 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
     return result
 
 
+def _logged(step: Step) -> dict[str, float]:
+    row = {"train/step": step.index, "train/loss": step.loss, "train/grad_norm": step.grad_norm}
+    row |= {"train/lr": step.learning_rate, "train/update_s": round(step.seconds, 5)}
+    return row | {f"train/{name}": part for name, part in step.parts.items()}
+
+
 def _evaluate_again(plan: Evaluate, root: Path, folder: Path, report: Report) -> dict[str, Any]:
     record = open_record(root, plan.of)
     if record.error:
@@ -125,7 +135,7 @@ def load_player(root: Path, id: str) -> Player:
     record = open_record(root, id)
     assert isinstance(record.plan, Finetune | Inject), "an evaluation has no weights of its own"
     policy, backbone = build(record.plan.spec, record.plan.seed, chunk=record.plan.budget.chunk, root=root)
-    adapt(policy, record.plan.spec)
+    adapt(policy, record.plan.spec, seed=record.plan.seed)
     policy.load_state_dict(dict(read_weights(record.folder)), strict=True)
     scale = ActionScale(Statistics.from_json(record.result["action_statistics"], "action"))
     return Player(policy, backbone, scale, np.array(record.result["mean_colour"], np.uint8))
@@ -137,7 +147,8 @@ def _play(player: Player, protocol: Protocol, inputs: Inputs, folder: Path, repo
         played.append(one)
         report("playing", len(played), total)
     seconds = time.perf_counter() - began
-    outcomes = in_manifest_order(played, protocol)
+    played = in_manifest_order(played, protocol)
+    outcomes = [one.outcome for one in played]
     write_films(played, folder / "films")
     return {
         "episodes": write_episodes(folder, outcomes),

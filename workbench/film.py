@@ -1,4 +1,4 @@
-"""A few played episodes as MP4: physics is replayed from the stored actions and filmed larger than the policy saw it."""
+"""A few played episodes as MP4: replayed from the stored actions and filmed larger than the policy saw them."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -12,16 +12,15 @@ from workbench.evaluate import Played
 
 SIDE = 256
 FILMED = 2
-"""Episodes a run: the first initial states of the first task."""
+"""Episodes a run: the first of its manifest."""
 
 
 def write_films(played: list[Played], folder: Path) -> None:
-    """MP4 files named after task, initial state and outcome."""
-    chosen = [p for p in played if p.start.initial_state < FILMED and p.start.task == played[0].start.task]
+    """MP4 files of the first of `played`, named after task, initial state and outcome."""
     folder.mkdir(exist_ok=True)
     env = TabletopVectorEnv(1, side=SIDE)
     try:
-        for one in chosen:
+        for one in played[:FILMED]:
             ending = "success" if one.outcome.success else "failure"
             _write(folder / f"{one.start.task}-{one.start.initial_state:03d}-{ending}.mp4", _frames(env, one))
     finally:

@@ -19,7 +19,7 @@ GRIP_WEIGHT = 0.1
 
 @dataclass(frozen=True)
 class Batch:
-    """B frames: uint8 images, words, action chunks in [-1, 1] and which steps of a chunk lie beyond the episode's end."""
+    """B frames: uint8 images, words, action chunks in [-1, 1]; `padded_BK` marks steps beyond the episode's end."""
 
     image_BHWC: Tensor = field(repr=False)
     words: Words = field(repr=False)

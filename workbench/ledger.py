@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.policy import Policy
-from workbench.spec import SLOTS, Spec
+from workbench.spec import SLOTS, SlotName, Spec
 
 WATCHED_STEPS = 4
 """A LoRA's A has no gradient while its B is still zero: every trainable tensor must have had one within these steps."""
@@ -21,7 +21,7 @@ class LedgerBroken(RuntimeError):
 
 @dataclass(frozen=True)
 class Row:
-    """One slot. `before` and `after` are hashes of all its tensors; `gradient` counts tensors that had a non-zero one."""
+    """One slot. `before` and `after` hash all its tensors; `gradient` counts tensors whose gradient was not zero."""
 
     slot: str
     module: str
@@ -83,11 +83,13 @@ class Audit:
         if leaked := with_gradient - self.trainable:
             raise LedgerBroken(f"frozen parameters have a gradient: {sorted(leaked)}")
         self.seen |= with_gradient
-        if self.steps == WATCHED_STEPS and (dead := self.trainable - self.seen):
-            raise LedgerBroken(f"trainable parameters have no gradient after {self.steps} steps: {sorted(dead)}")
+        if self.steps == WATCHED_STEPS:
+            self._all_seen()
 
     def close(self, policy: Policy) -> Ledger:
-        """The ledger. Raises `LedgerBroken` where a frozen slot moved or a trained one did not."""
+        """The ledger. Raises `LedgerBroken` where a frozen slot moved or a trained one did not, or had no gradient."""
+        if self.steps > 1:  # after one step a LoRA's A has none yet
+            self._all_seen()
         rows = tuple(self._row(policy, name) for name in SLOTS)
         for row in rows:
             if (row.before == row.after) != (row.moved == "frozen"):
@@ -97,7 +99,11 @@ class Audit:
         fresh = [r for r in rows if r.slot == "head" or (r.slot == "projector" and r.module != "native")]
         return Ledger(rows, sum(r.parameters for r in fresh), sum(r.parameters for r in rows))
 
-    def _row(self, policy: Policy, name: Any) -> Row:
+    def _all_seen(self) -> None:
+        if dead := self.trainable - self.seen:
+            raise LedgerBroken(f"trainable parameters have no gradient after {self.steps} steps: {sorted(dead)}")
+
+    def _row(self, policy: Policy, name: SlotName) -> Row:
         slot, asked = policy.get_submodule(name), self.spec.slot(name)
         parameters = dict(slot.named_parameters(prefix=name))
         moving = [key for key in parameters if key in self.trainable]

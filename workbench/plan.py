@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from workbench.benchmarks.contract import Protocol, Split
-from workbench.spec import Spec, Value, digest
+from workbench.spec import SLOTS, Spec, Value, digest
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 RESULTS_VERSION = 1
 """Raised when code changes what a plan results in; part of every id, so that old records are not taken for new ones."""
 
@@ -71,7 +72,7 @@ class Finetune(Value):
     data: Data
     budget: Budget
     protocol: Protocol
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Inject(Value):
@@ -82,7 +83,7 @@ class Inject(Value):
     spec: Spec
     data: Data
     budget: Budget
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Evaluate(Value):
@@ -109,5 +110,5 @@ def needs(plan: Plan) -> tuple[str, ...]:
     """Ids of the runs that must be finished before this one."""
     if isinstance(plan, Evaluate):
         return (plan.of,)
-    slots = (plan.spec.slot(name) for name in ("vision", "projector", "embeddings", "language", "head"))
+    slots = (plan.spec.slot(name) for name in SLOTS)
     return tuple(dict.fromkeys(s.weights.removeprefix("run:") for s in slots if s.weights.startswith("run:")))

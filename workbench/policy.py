@@ -16,7 +16,10 @@ from workbench.heads import ChunkHead
 
 @dataclass(frozen=True)
 class Walk:
-    """What was computed on the way, named so that probes need no hooks. `arm_BKA` lies in [-1, 1]; `grip_BK` are logits."""
+    """What was computed on the way, named so that probes need no hooks.
+
+    `arm_BKA` (A without the gripper) lies in [-1, 1]; `grip_BK` are logits of "closed".
+    """
 
     seen_BND: Tensor
     seen_BNE: Tensor

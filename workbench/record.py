@@ -10,9 +10,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from workbench.benchmarks.contract import Outcome
+from workbench.benchmarks.contract import Outcome, Start
 from workbench.errors import UserError
-from workbench.plan import Plan, run_id
+from workbench.plan import Inject, Plan, run_id
 
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
 
@@ -31,16 +31,20 @@ class Record:
         return self.result.get("error")
 
     def outcomes(self) -> list[Outcome]:
-        """The played episodes in manifest order. A truncated or altered file is refused by name."""
-        path = self.folder / "episodes.jsonl"
+        """The played episodes in manifest order. A file that is truncated, or not what the result says, is refused."""
+        assert not isinstance(self.plan, Inject), "an injection plays no episodes"
+        path, again = self.folder / "episodes.jsonl", f"Delete {self.folder} and run again."
         try:
             rows = [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{path} cannot be read ({error}). Delete {self.folder} and run again.") from error
-        if len(rows) != self.result["episodes"]:
-            raise UserError(
-                f"{path} has {len(rows)} of {self.result['episodes']} episodes. Delete {self.folder} and run again."
-            )
+            raise UserError(f"{path} cannot be read ({error}). {again}") from error
+        starts = self.plan.protocol.manifest()
+        if len(rows) != len(starts):
+            raise UserError(f"{path} has {len(rows)} of {len(starts)} episodes. {again}")
+        if tuple(Start(row.task, row.initial_state, row.seed) for row in rows) != starts:
+            raise UserError(f"{path} holds other episodes than its protocol's. {again}")
+        if sum(row.success for row in rows) / len(rows) != self.result["success"]:
+            raise UserError(f"{path} was changed: its successes are not the recorded {self.result['success']}. {again}")
         return rows
 
     def ledger(self) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """What a person sees while one thing is made: progress with time left, then where it lies."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from workbench.benchmarks.contract import Split
@@ -18,15 +19,25 @@ from workbench.record import open_record
 console = Console()
 
 
+class Tell(Protocol):
+    """Takes what is done, what there is to do, and optionally a few words."""
+
+    def __call__(self, done: float, total: float, words: str = "") -> None: ...
+
+
 @contextmanager
-def stage(title: str, purpose: str) -> Iterator[Callable[[float, float], None]]:
-    """A titled progress bar with time left; yields a function that takes what is done and what there is to do."""
+def stage(title: str, purpose: str) -> Iterator[Tell]:
+    """A titled progress bar with time left, under a line that says what the stage is for."""
     console.print(f"[bold]{title}[/bold]  [dim]{purpose}[/dim]")
-    columns = (TextColumn("  "), BarColumn(40), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("·"))
-    left = (TimeRemainingColumn(), TextColumn("left"))
+    columns = (TextColumn("  "), BarColumn(30), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("·"))
+    left = (TimeRemainingColumn(), TextColumn("left {task.fields[words]}"))
     with Progress(*columns, *left, console=console) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=int(done), total=int(total))
+        task = progress.add_task(title, total=None, words="")
+
+        def tell(done: float, total: float, words: str = "") -> None:
+            progress.update(task, completed=done, total=total, words=words)
+
+        yield tell
 
 
 def collect_dataset(output: Path, tasks: tuple[str, ...], episodes: int, split: Split, noise: float) -> None:
@@ -55,23 +66,14 @@ def pretrain_backbone(output: Path, scenes: int | None, steps: int | None, seed:
         raise UserError(f"{output} exists already: choose another folder, or delete it first.")
     changed: dict[str, Any] = {"seed": seed}
     changed |= {"scenes": scenes} if scenes else {}
-    changed |= {"vision_steps": steps, "language_steps": steps} if steps else {}
-    current: list[Any] = []
-    for title, purpose, done, total in pretrain(Recipe(**changed), output):
-        if not current or current[0] != title:
-            if current:
-                current[1].__exit__(None, None, None)
-            manager = stage(title, purpose)
-            current = [title, manager, manager.__enter__()]
-        current[2](done, total)
-    current[1].__exit__(None, None, None)
+    changed |= {"vision_steps": steps, "language_steps": steps, "joint_steps": steps} if steps else {}
+    for (title, purpose), steps_made in groupby(pretrain(Recipe(**changed), output), key=lambda made: made[:2]):
+        with stage(title, purpose) as progress:
+            for _, _, done, total in steps_made:
+                progress(done, total)
     scores = json.loads((output / "recipe.json").read_text())["scores"]
     console.print("  ".join(f"{name} {value:.3g}" for name, value in scores.items()))
-    console.print(
-        f'The backbone lies in {output}. Use it as: backbone = "{output}/"'
-        if "/" not in str(output)
-        else f"The backbone lies in {output}."
-    )
+    console.print(f"The backbone lies in {output}; a study uses it as: backbone = \"{output.resolve()}\"")
 
 
 def show_run(id: str, root: Path, format: Literal["terminal", "json"]) -> None:

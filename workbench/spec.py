@@ -5,19 +5,22 @@ No torch here: a spec is read from TOML, edited, compared and digested before an
 
 import hashlib
 import json
+import re
 from functools import reduce
 from typing import Annotated, Any, Literal, assert_never, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from workbench.errors import unknown
 
 SlotName = Literal["vision", "projector", "embeddings", "language", "head"]
 SLOTS: tuple[SlotName, ...] = get_args(SlotName)
 
 
 class Value(BaseModel):
-    """A frozen value that refuses keys it does not know."""
+    """A frozen value that refuses keys it does not know, and numbers that are none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Frozen(Value):
@@ -48,7 +51,15 @@ class LastBlocks(Value):
 
 
 Tune = Annotated[Frozen | Full | Lora | LastBlocks, Field(discriminator="kind")]
-Weights = Annotated[str, Field(pattern=r"^(pretrained|random|run:[0-9a-f]{12}|injection:[a-z0-9-]+)$")]
+
+
+def _source(weights: str) -> str:
+    if not re.fullmatch(r"pretrained|random|run:[0-9a-f]{12}|injection:[a-z0-9-]+", weights):
+        raise ValueError(str(unknown("weights", weights, ["pretrained", "random", "run:<id>", "injection:<name>"])))
+    return weights
+
+
+Weights = Annotated[str, AfterValidator(_source)]
 
 
 class Slot(Value):

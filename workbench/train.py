@@ -20,7 +20,7 @@ Batch = TypeVar("Batch")
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step: `loss` is the sum of `parts`; `grad_norm` is measured before clipping; `seconds` wall-clock."""
+    """One optimiser step: `loss` sums `parts`; `grad_norm` is measured before clipping; `seconds` are wall-clock."""
 
     index: int
     loss: float
@@ -54,8 +54,9 @@ def train(
     """
     moving = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(moving, lr=budget.learning_rate, weight_decay=budget.weight_decay, fused=True)
-    for index, batch in zip(range(budget.steps), batches, strict=False):
-        started = time.perf_counter()
+    endless = iter(batches)
+    for index in range(budget.steps):
+        batch, started = next(endless), time.perf_counter()
         rate = learning_rate(budget, index)
         for group in optimiser.param_groups:
             group["lr"] = rate

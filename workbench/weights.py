@@ -1,16 +1,19 @@
 """Weights on disk: safetensors only, written aside and renamed, checked against the hash in the run's record."""
 
+import errno
 import hashlib
-import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from workbench.errors import UserError
+from workbench.record import read_json
 
 WEIGHTS = "policy.safetensors"
 
@@ -21,10 +24,14 @@ def file_hash(path: Path) -> str:
 
 
 def save_weights(module: nn.Module, run: Path) -> str:
-    """Write the module's tensors into the run's folder; returns the file's SHA-256."""
+    """Write the module's tensors into the run's folder; returns the file's SHA-256. A full disk is an OSError."""
     path = run / WEIGHTS
     aside = path.with_suffix(".tmp")
-    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, aside)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, aside)
+    except SafetensorError as error:  # safetensors wraps the operating system's error into a text
+        code = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(code[1]) if code else errno.EIO, str(error), str(aside)) from error
     os.replace(aside, path)
     return file_hash(path)
 
@@ -32,12 +39,13 @@ def save_weights(module: nn.Module, run: Path) -> str:
 def read_weights(run: Path) -> Mapping[str, Tensor]:
     """The tensors of a finished run. Missing, truncated or altered weights are refused by name."""
     path, result = run / WEIGHTS, run / "result.json"
+    if result.is_file() and (failure := read_json(result).get("error")):
+        raise UserError(f"The run {run.name} in {run.parent} has failed and left no weights: {failure}")
     if not path.is_file() or not result.is_file():
         raise UserError(
             f"The run {run.name} in {run.parent} has no finished weights ({path.name}): run its study first."
         )
-    recorded = json.loads(result.read_text())["weights_sha256"]
-    if file_hash(path) != recorded:
+    if file_hash(path) != read_json(result)["weights_sha256"]:
         raise UserError(
             f"{path} is truncated or was changed: its SHA-256 is not the recorded one. Delete {run} and run again."
         )
@@ -53,4 +61,5 @@ def load_slot(slot: nn.Module, name: str, run: Path) -> None:
     try:
         slot.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        raise UserError(f"The {name} slot of run {run.name} does not fit this model: {error}") from error
+        why = shorten(str(error), 300)  # torch lists every key, a line each
+        raise UserError(f"The {name} slot of run {run.name} does not fit this model: {why}") from error

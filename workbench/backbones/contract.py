@@ -38,7 +38,7 @@ class Language(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class Backbone:
-    """A vision-language model taken apart. `tokenize` turns instructions into `Words`; `prompt` is what it wraps them in."""
+    """A vision-language model taken apart; `tokenize` wraps instructions in `prompt` and turns them into `Words`."""
 
     name: str
     vision: Encoder

@@ -75,12 +75,12 @@ def tiny_paligemma(
 
 
 def save_backbone(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A folder that `AutoModelForImageTextToText` and `AutoProcessor` load offline: weights, tokenizer, image processor."""
+    """A folder for `AutoModelForImageTextToText` and `AutoProcessor`, offline: weights, tokenizer, image processor."""
     from transformers import PaliGemmaProcessor
     from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
     vision = model.config.vision_config
-    pixels = SiglipImageProcessorPil(
+    pixels: Any = SiglipImageProcessorPil(
         size={"height": vision.image_size, "width": vision.image_size}, image_mean=[0.5] * 3, image_std=[0.5] * 3
     )
     pixels.image_seq_length = (vision.image_size // vision.patch_size) ** 2

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PaliGemmaForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import PaliGemmaForConditionalGeneration
 
 from encoders.contract import Card
 from encoders.hf_vit import HfViT
@@ -67,7 +67,7 @@ def native_card(model: Any, name: str) -> Card:
     )
 
 
-def take_apart(model: PaliGemmaForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, name: str) -> Backbone:
+def take_apart(model: PaliGemmaForConditionalGeneration, tokenizer: Any, name: str) -> Backbone:
     """The slots of a PaliGemma; the language-model head is dropped (the policy never generates text)."""
     base: Any = model.model
     vision = HfViT(native_card(model, name), base.vision_tower)

@@ -1,7 +1,7 @@
 """From a name to a backbone taken apart."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -41,31 +41,32 @@ def load_backbone(name: str, *, weights: Literal["pretrained", "random"], seed: 
     from workbench.backbones.paligemma import take_apart
 
     path = folder(name)
-    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    config: Any = AutoConfig.from_pretrained(path, local_files_only=True)
     if config.model_type != "paligemma":
         raise UserError(f"The backbone {name!r} is a {config.model_type!r}; the families known so far: paligemma.")
     tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = PaliGemmaForConditionalGeneration(config)
+            model: Any = PaliGemmaForConditionalGeneration(config)
     else:
         model = _read(path, name)
     return take_apart(model.float(), tokenizer, name)
 
 
-def _read(path: Path, name: str):
+def _read(path: Path, name: str) -> Any:
     from safetensors import SafetensorError
     from transformers import PaliGemmaForConditionalGeneration
 
     try:
-        model, report = PaliGemmaForConditionalGeneration.from_pretrained(
+        loaded: Any = PaliGemmaForConditionalGeneration.from_pretrained(
             path, local_files_only=True, output_loading_info=True
         )
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"The weights of backbone {name!r} in {path} cannot be read ({error}). Copy or make them again."
         ) from error
+    model, report = loaded
     wrong = {kind: sorted(keys) for kind, keys in report.items() if keys}
     if wrong:
         raise UserError(f"The weights of backbone {name!r} in {path} do not fit its configuration: {wrong}")

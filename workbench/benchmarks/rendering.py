@@ -4,14 +4,16 @@ The render mode is part of every protocol: without shadows and multisampling a 6
 a tenth of MuJoCo's default and looks different, so the two are never mixed in one table.
 """
 
+import importlib
 import os
 import sys
+from dataclasses import dataclass
 from typing import Any
 
-import mujoco
 import numpy as np
 
-from workbench.errors import UserError
+from workbench.benchmarks.simulator import mujoco
+from workbench.errors import UserError, unknown
 
 RENDER_MODE = "no-shadows no-multisampling"
 
@@ -21,23 +23,36 @@ REMEDY = (
 )
 
 
+PLATFORMS = ("egl", "osmesa")
+
+
+@dataclass(frozen=True)
+class View:
+    """Where a free camera stands, in MuJoCo's convention: degrees and metres, field of view 45°."""
+
+    azimuth: float
+    elevation: float
+    distance: float
+    lookat: tuple[float, float, float]
+
+
 def _import_context(platform: str) -> Any:
     """MuJoCo's context class for `platform`; forgets PyOpenGL's earlier choice, which it makes once a process."""
     for name in [n for n in sys.modules if n == "OpenGL" or n.startswith("OpenGL.")]:
         del sys.modules[name]
     os.environ["PYOPENGL_PLATFORM"] = platform
-    if platform == "egl":
-        from mujoco.egl import GLContext
-    else:
-        from mujoco.osmesa import GLContext
-    return GLContext
+    context: Any = importlib.import_module(f"mujoco.{platform}").GLContext
+    context._context = None  # its __del__ reads this, also after an __init__ that failed before setting it
+    return context
 
 
 def open_context(side: int) -> tuple[Any, str]:
     """A current OpenGL context for frames of `side` pixels, and the platform that gave it."""
-    wanted = os.environ.get("MUJOCO_GL", "")
+    wanted = os.environ.get("MUJOCO_GL", "").lower().strip()
+    if wanted and wanted not in PLATFORMS:
+        raise unknown("offscreen OpenGL platform (in the environment variable MUJOCO_GL)", wanted, PLATFORMS)
     reasons = []
-    for platform in [wanted] if wanted in ("egl", "osmesa") else ["egl", "osmesa"]:
+    for platform in [wanted] if wanted else PLATFORMS:
         try:
             context = _import_context(platform)(side, side)
             context.make_current()
@@ -64,10 +79,10 @@ class Camera:
         self.draw = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.draw)
 
-    def aim(self, *, azimuth: float, elevation: float, distance: float, lookat: tuple[float, float, float]) -> None:
-        """Point the free camera: degrees and metres, in MuJoCo's convention."""
-        self.view.azimuth, self.view.elevation, self.view.distance = azimuth, elevation, distance
-        self.view.lookat[:] = lookat
+    def aim(self, view: View) -> None:
+        """Point the free camera."""
+        self.view.azimuth, self.view.elevation, self.view.distance = view.azimuth, view.elevation, view.distance
+        self.view.lookat[:] = view.lookat
 
     def frame(self, data: mujoco.MjData) -> np.ndarray:
         """The scene of `data` as seen by `self.view`, uint8 `[side, side, 3]`, top row first."""

@@ -1,25 +1,28 @@
 """Runs on this machine: a few worker processes with one thread each, started once, fed until nothing is missing."""
 
+import errno
 import multiprocessing
 import os
-import queue
 import signal
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any
 
+from workbench.errors import UserError
 from workbench.plan import Plan, needs, run_id
 from workbench.record import find
-
-LISTEN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Event:
-    """What a worker tells: `stage` with `done` of `total`; the stage `recorded` ends a run, `broken` ends it with `error`."""
+    """What a worker tells: `stage` with `done` of `total`.
+
+    The stage `recorded` ends a run; `broken`, and `disk-full`, end it with `error`.
+    """
 
     run: str
     stage: str
@@ -37,10 +40,11 @@ def carry_out(plans: Sequence[Plan], root: Path, *, workers: int) -> Iterator[Ev
     """Carries out what of `plans` is not recorded, dependencies first, and yields events as they come.
 
     Closing the iterator (or Ctrl-C) kills the workers: only the runs in progress are lost. A run whose dependency
-    broke is skipped and stays missing. With one worker, runs happen one after the other in one process.
+    broke is skipped and stays missing. A full disk stops everything: OSError. With one worker, runs happen one after
+    the other in one process.
     """
     waiting = {run_id(plan): plan for plan in plans if find(root, plan) is None}
-    crew = _Crew(min(workers, len(waiting)), root)
+    crew = _Crew(root)
     broken: set[str] = set()
     try:
         while waiting or crew.busy:
@@ -49,76 +53,102 @@ def carry_out(plans: Sequence[Plan], root: Path, *, workers: int) -> Iterator[Ev
                     del waiting[id]
                     broken.add(id)
                     yield Event(id, "broken", error="a run that it needs broke")
-                elif crew.free and not (set(needs(plan)) & (set(waiting) | set(crew.busy))):
+                elif len(crew.busy) < workers and not (set(needs(plan)) & (set(waiting) | set(crew.busy))):
                     crew.start(id, waiting.pop(id))
             if crew.busy:
                 event = crew.listen()
-                if event is not None:
-                    broken |= {event.run} if event.stage == "broken" else set()
-                    yield event
+                broken |= {event.run} if event.stage == "broken" else set()
+                yield event
     finally:
         crew.stop()
 
 
-class _Crew:
-    """Worker processes: who is free, who does what."""
+@dataclass(frozen=True)
+class _Worker:
+    """A process and the line to it. Each has its own: one that is killed cannot hold a lock that others wait for."""
 
-    def __init__(self, count: int, root: Path):
-        context = multiprocessing.get_context("spawn")
-        os.environ["OMP_NUM_THREADS"] = "1"
-        self.events: Any = context.Queue()
-        self.orders = [context.SimpleQueue() for _ in range(count)]
-        self.workers: list[SpawnProcess] = [
-            context.Process(target=_work, args=(orders, self.events, root), daemon=True) for orders in self.orders
-        ]
-        for worker in self.workers:
-            worker.start()
-        self.free = list(range(count))
-        self.busy: dict[str, int] = {}
+    process: SpawnProcess
+    line: Connection
+
+
+class _Crew:
+    """Worker processes: who is free, who does what. They are hired when there is work for them."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.free: list[_Worker] = []
+        self.busy: dict[str, _Worker] = {}
 
     def start(self, id: str, plan: Plan) -> None:
-        worker = self.free.pop()
+        self.free = [worker for worker in self.free if worker.process.is_alive()]
+        worker = self.free.pop() if self.free else _hire(self.root)
         self.busy[id] = worker
-        self.orders[worker].put((id, plan))
+        worker.line.send((id, plan))
 
-    def listen(self) -> Event | None:
+    def listen(self) -> Event:
+        """The next event. A worker that died (killed, out of memory) breaks its run; the others go on."""
+        ready = wait([worker.line for worker in self.busy.values()])
+        id, worker = next((id, worker) for id, worker in self.busy.items() if worker.line in ready)
         try:
-            event: Event = self.events.get(timeout=LISTEN_SECONDS)
-        except queue.Empty:
-            return self._lost()
+            event: Event = worker.line.recv()
+        except (EOFError, OSError):  # the line ends between two events, or within one
+            worker.process.join()
+            del self.busy[id]
+            return Event(id, "broken", error=f"its worker process died with exit code {worker.process.exitcode}")
+        if event.stage == "disk-full":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), event.error)
         if event.stage in ("recorded", "broken"):
-            self.free.append(self.busy.pop(event.run))
+            self.free.append(self.busy.pop(id))
         return event
 
-    def _lost(self) -> Event | None:
-        """A worker that died (killed, out of memory) breaks its run; the others go on."""
-        for id, index in list(self.busy.items()):
-            if not self.workers[index].is_alive():
-                del self.busy[id]
-                code = self.workers[index].exitcode
-                if not self.busy and not self.free:
-                    raise RuntimeError(f"every worker process died; the last one with exit code {code}")
-                return Event(id, "broken", error=f"its worker process died with exit code {code}")
-        return None
-
     def stop(self) -> None:
-        for worker in self.workers:
-            worker.kill()
-            worker.join()
+        for worker in (*self.free, *self.busy.values()):
+            worker.process.kill()
+            worker.process.join()
+            worker.line.close()
 
 
-def _work(orders: Any, events: Any, root: Path) -> None:
+def _hire(root: Path) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, root), daemon=True)
+    process.start()
+    theirs.close()  # or its death would not end the line
+    return _Worker(process, ours)
+
+
+def _work(line: Connection, root: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     from workbench.execute import execute
 
     torch.set_num_threads(1)
     while True:
-        id, plan = orders.get()
+        id, plan = line.recv()
         try:
-            execute(plan, root, lambda stage, done, total, id=id: events.put(Event(id, stage, done, total)))
-            events.put(Event(id, "recorded"))
+            execute(plan, root, lambda stage, done, total, id=id: line.send(Event(id, stage, done, total)))
+            line.send(Event(id, "recorded"))
         except Exception as error:
-            detail = str(error) if type(error).__name__ == "UserError" else traceback.format_exc()
-            events.put(Event(id, "broken", error=detail))
+            line.send(_ended(id, error, root / id))
+
+
+def _ended(id: str, error: Exception, folder: Path) -> Event:
+    """A user's mistake and a full disk are told in a sentence, our own mistakes with their traceback."""
+    match error:
+        case UserError():
+            return Event(id, "broken", error=str(error))
+        case OSError(errno=errno.ENOSPC):
+            return Event(id, "disk-full", error=str(error.filename or folder))
+        case _:
+            return Event(id, "broken", error="".join(traceback.format_exception(error)))
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot stop its workers; without it, a worker would go on beside those of the next start."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

@@ -17,7 +17,7 @@ CLASSES = 2 * len(SHADES) + 2
 
 
 class DenseHead(nn.Module):
-    """Linear: for each patch and class a logit "its centre is here" and an offset from the patch's middle, in patches."""
+    """Linear: for each patch and class a logit "its centre is here" and an offset from its middle, in patches."""
 
     def __init__(self, width: int):
         super().__init__()

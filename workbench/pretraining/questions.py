@@ -1,6 +1,7 @@
 """Captions, questions and pointing about a scene, as (prompt, answer) text: what the tiny VLM is taught to answer.
 
-Places are answered as PaliGemma does (arXiv:2407.07726, §3.1): location tokens over a grid of bins, here `<locNN>`, x then y.
+Places are answered as PaliGemma does (arXiv:2407.07726, §3.1): location tokens over a grid of bins,
+here `<locNN>`, x then y.
 """
 
 import numpy as np
@@ -33,25 +34,32 @@ def relation(a: np.ndarray, b: np.ndarray, near: float = 0.06) -> str:
     return f"{across} {along}".strip() or "here"
 
 
+def displacement(a: np.ndarray, b: np.ndarray) -> str:
+    """Two location tokens for where `a` lies as seen from `b`: the middle of the grid is "at the same place"."""
+    return place(np.clip(a - b + 0.5, 0.0, 1.0))
+
+
 def ask(scenes: Scenes, n: int, random: np.random.Generator) -> tuple[str, str]:
     """One question about scene `n` and its answer."""
     there = np.flatnonzero(scenes.shown[n])
     things = there[scenes.colour[n, there] >= 0]
     draw = random.random()
-    if draw < 0.55 and len(there):
+    if draw < 0.45 and len(there):
         m = int(random.choice(there))
         return f"{VERBS[random.integers(len(VERBS))]} the {name(scenes, n, m)}", place(scenes.at[n, m])
-    if draw < 0.75 and len(there) > 1:
+    if draw < 0.8 and len(there) > 1:
         a, b = (int(m) for m in random.choice(there, 2, replace=False))
-        return f"where is the {name(scenes, n, a)} from the {name(scenes, n, b)}", relation(
-            scenes.at[n, a], scenes.at[n, b]
-        )
-    if draw < 0.87 and len(things):
+        if draw < 0.75:
+            far = displacement(scenes.at[n, a], scenes.at[n, b])
+            return f"how far is the {name(scenes, n, a)} from the {name(scenes, n, b)}", far
+        side = relation(scenes.at[n, a], scenes.at[n, b])
+        return f"which side of the {name(scenes, n, b)} is the {name(scenes, n, a)}", side
+    if draw < 0.9 and len(things):
         m = int(random.choice(things))
         return f"what is at {place(scenes.at[n, m])}", f"the {name(scenes, n, m)}"
-    if draw < 0.93:
-        kind = int(random.integers(2))
-        count = int((scenes.kind[n, things] == kind).sum())
-        return f"how many {KINDS[kind]}s", NUMBERS[count]
+    kind = int(random.integers(2))
     ordered = things[np.argsort(scenes.at[n, things, 0])]
-    return "describe the picture", " ".join(name(scenes, n, int(m)) for m in ordered) or "nothing"
+    chosen = [int(m) for m in ordered if scenes.kind[n, m] == kind]
+    if draw < 0.94:
+        return f"how many {KINDS[kind]}s", NUMBERS[len(chosen)]
+    return f"describe the {KINDS[kind]}s", " ".join(NAMES[scenes.colour[n, m]] for m in chosen) or "nothing"

@@ -35,7 +35,6 @@ class Writer:
         self.tokenizer = tokenizer
         self.known: dict[str, list[int]] = {}
         self.start = tokenizer.convert_tokens_to_ids(BOS)
-        self.line = self.ids("\n")
 
     def ids(self, text: str) -> list[int]:
         if text not in self.known:
@@ -43,7 +42,9 @@ class Writer:
         return self.known[text]
 
     def rows(self, scenes: Scenes, pairs: list[tuple[str, str]]) -> Asked:
-        rows = [([self.start, *self.ids(q), *self.line], [*self.ids(a), self.tokenizer.eos_token_id]) for q, a in pairs]
+        end = self.tokenizer.eos_token_id
+        # the line's end belongs to the question: tokenised by itself it would be another token than at fine-tuning
+        rows = [([self.start, *self.ids(f"{q}\n")], [*self.ids(a), end]) for q, a in pairs]
         longest = max(len(q) + len(a) for q, a in rows) - 1
         ids, kind = np.zeros((len(rows), longest), np.int64), np.ones((len(rows), longest), np.int64)
         mask, label = np.zeros_like(ids), np.full_like(ids, -100)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from encoders.torchvision_ops import ensure
 from workbench.backbones.embedded import save_backbone, tiny_paligemma, train_tokenizer
@@ -29,32 +29,29 @@ Progress = tuple[str, str, int, int]
 
 
 class Recipe(Value):
-    """Everything that the backbone's weights depend on. Two questions are asked of each picture in a batch."""
+    """Everything that the backbone's weights depend on. `questions` are asked of each picture in a batch."""
 
     scenes: int = Field(40000, ge=100)
     held_out: int = Field(500, ge=50)
     side: int = 64
     patch: int = 16
-    width: int = 128
-    vision_width: int = 128
-    vision_layers: int = 4
+    width: int = 96
+    vision_width: int = 96
+    vision_layers: int = 3
     layers: int = 3
-    batch: int = Field(32, ge=1)
-    questions: int = Field(2, ge=1)
-    vision_steps: int = Field(6000, ge=1)
-    language_steps: int = Field(6000, ge=1)
-    learning_rate: float = 1e-3
+    batch: int = Field(16, ge=1)
+    questions: int = Field(4, ge=1)
+    vision_steps: int = Field(12000, ge=1)
+    language_steps: int = Field(8000, ge=1)
+    joint_steps: int = Field(1500, ge=1)
+    learning_rate: float = 1.2e-3
+    joint_learning_rate: float = 4e-4
     dense_weight: float = 0.5
     seed: int = 0
 
-    def budget(self, steps: int) -> Budget:
-        return Budget(
-            steps=steps,
-            batch=self.batch,
-            learning_rate=self.learning_rate,
-            warmup_steps=min(100, steps // 2),
-            weight_decay=0.01,
-        )
+    def budget(self, steps: int, rate: float) -> Budget:
+        warmup = min(100, steps // 2)
+        return Budget(steps=steps, batch=self.batch, learning_rate=rate, warmup_steps=warmup, weight_decay=0.01)
 
 
 def pretrain(recipe: Recipe, output: Path) -> Iterator[Progress]:
@@ -82,47 +79,84 @@ def pretrain(recipe: Recipe, output: Path) -> Iterator[Progress]:
             layers=recipe.layers,
         )
         head = DenseHead(recipe.vision_width)
-    yield from _see(recipe, model, head, learn)
     writer = Writer(tokenizer)
+    yield from _see(recipe, model, head, learn)
+    yield from _read(recipe, model, learn, writer)
     yield from _read_and_see(recipe, model, head, learn, writer)
     scores = held_out_scores(model, writer, test, seed=recipe.seed)
     save_backbone(model, tokenizer, output)
     (output / "recipe.json").write_text(json.dumps({"recipe": recipe.model_dump(), "scores": scores}, indent=1) + "\n")
 
 
-def _batches(recipe: Recipe, scenes: Scenes, seed: int) -> Iterator[Scenes]:
-    random = np.random.default_rng([recipe.seed, seed])
+def _rows(recipe: Recipe, count: int, stage: int) -> Iterator[np.ndarray]:
+    random = np.random.default_rng([recipe.seed, stage])
     while True:
-        yield scenes.pick(random.integers(0, len(scenes), recipe.batch))
+        yield random.integers(0, count, recipe.batch)
+
+
+def _asked(recipe: Recipe, scenes: Scenes, writer: Writer, stage: int) -> Iterator[tuple[np.ndarray, Asked]]:
+    random = np.random.default_rng([recipe.seed, stage, 5])
+    for rows in _rows(recipe, len(scenes), stage):
+        part = scenes.pick(rows)
+        yield rows, writer.rows(part, [ask(part, n, random) for n in range(len(part)) for _ in range(recipe.questions)])
 
 
 def _see(recipe: Recipe, model: Any, head: DenseHead, scenes: Scenes) -> Iterator[Progress]:
+    """The tower alone, on dense targets."""
     grid = recipe.side // recipe.patch
-    both = torch.nn.ModuleList([model.model.vision_tower, head])
     steps = train(
-        both,
-        _batches(recipe, scenes, 2),
+        nn.ModuleList([model.model.vision_tower, head]),
+        (scenes.pick(rows) for rows in _rows(recipe, len(scenes), 2)),
         loss=lambda batch: dense_loss(head, look(model, batch), dense_targets(batch, grid)),
-        budget=recipe.budget(recipe.vision_steps),
+        budget=recipe.budget(recipe.vision_steps, recipe.learning_rate),
     )
     for step in steps:
         yield "Vision tower", "learns what is where in a picture, without words", step.index + 1, recipe.vision_steps
 
 
+def _read(recipe: Recipe, model: Any, scenes: Scenes, writer: Writer) -> Iterator[Progress]:
+    """Projector and decoder on the finished tower, whose tokens are computed once."""
+    with torch.no_grad():
+        seen_NND = torch.cat(
+            [look(model, scenes.part(i, min(i + 500, len(scenes)))) for i in range(0, len(scenes), 500)]
+        )
+
+    def loss(batch: tuple[np.ndarray, Asked]) -> dict[str, Tensor]:
+        rows, asked = batch
+        return {"answers": answer_loss(model, read(model, seen_NND[torch.from_numpy(rows)], asked), asked)}
+
+    base = model.model
+    steps = train(
+        nn.ModuleList([base.multi_modal_projector, base.language_model]),  # the head is tied to the embeddings
+        _asked(recipe, scenes, writer, 3),
+        loss=loss,
+        budget=recipe.budget(recipe.language_steps, recipe.learning_rate),
+    )
+    for step in steps:
+        yield (
+            "Language",
+            "captions, questions and pointing, on the finished tower",
+            step.index + 1,
+            recipe.language_steps,
+        )
+
+
 def _read_and_see(recipe: Recipe, model: Any, head: DenseHead, scenes: Scenes, writer: Writer) -> Iterator[Progress]:
-    grid, random = recipe.side // recipe.patch, np.random.default_rng([recipe.seed, 3])
+    """Everything together, at a lower rate."""
+    grid = recipe.side // recipe.patch
 
-    def asked() -> Iterator[Asked]:
-        for batch in _batches(recipe, scenes, 4):
-            pairs = [ask(batch, n, random) for n in range(len(batch)) for _ in range(recipe.questions)]
-            yield writer.rows(batch, pairs)
-
-    def loss(batch: Asked) -> dict[str, Tensor]:
-        seen_BND = look(model, batch.scenes)
-        dense = dense_loss(head, seen_BND, dense_targets(batch.scenes, grid))
-        answers = {"answers": answer_loss(model, read(model, seen_BND, batch), batch)}
+    def loss(batch: tuple[np.ndarray, Asked]) -> dict[str, Tensor]:
+        asked = batch[1]
+        seen_BND = look(model, asked.scenes)
+        dense = dense_loss(head, seen_BND, dense_targets(asked.scenes, grid))
+        answers = {"answers": answer_loss(model, read(model, seen_BND, asked), asked)}
         return answers | {name: recipe.dense_weight * part for name, part in dense.items()}
 
-    both = torch.nn.ModuleList([model, head])
-    for step in train(both, asked(), loss=loss, budget=recipe.budget(recipe.language_steps)):
-        yield "Whole model", "captions, questions and pointing", step.index + 1, recipe.language_steps
+    steps = train(
+        nn.ModuleList([model, head]),
+        _asked(recipe, scenes, writer, 4),
+        loss=loss,
+        budget=recipe.budget(recipe.joint_steps, recipe.joint_learning_rate),
+    )
+    for step in steps:
+        yield "Whole model", "tower and language together", step.index + 1, recipe.joint_steps

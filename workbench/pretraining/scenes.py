@@ -7,10 +7,10 @@ two colours never occur in the benchmark, objects are missing, and there is no t
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 
-from workbench.benchmarks.rendering import Camera
+from workbench.benchmarks.rendering import Camera, View
+from workbench.benchmarks.simulator import mujoco
 from workbench.benchmarks.tabletop.world import BLOCKS, CAMERA, COLOURS, PLATES, REACH, World
 
 SHADES: dict[str, tuple[float, float, float]] = COLOURS | {"pink": (0.98, 0.55, 0.75), "cyan": (0.15, 0.80, 0.85)}
@@ -24,7 +24,8 @@ class Scenes:
     """N pictures and what is in them; M entities each, in the order of `ENTITIES`.
 
     `image [N, side, side, 3]` uint8; `kind [N, M]` and `colour [N, M]` are indices into KINDS and SHADES (-1: none);
-    `at [N, M, 2]` is the entity's place in the image, x to the right and y down, 0 … 1; `shown [N, M]` says whether it is there.
+    `at [N, M, 2]` is the entity's place in the image, x to the right and y down, 0 … 1;
+    `shown [N, M]` says whether it is there.
     """
 
     image: np.ndarray
@@ -43,26 +44,24 @@ class Scenes:
         return self.pick(np.arange(start, stop))
 
 
-def project(points: np.ndarray, view: dict) -> np.ndarray:
+def project(points: np.ndarray, view: View) -> np.ndarray:
     """Image coordinates (0 … 1, x right, y down) of `points [M, 3]` for MuJoCo's free camera, field of view 45°."""
-    azimuth, elevation = np.deg2rad(view["azimuth"]), np.deg2rad(view["elevation"])
+    azimuth, elevation = np.deg2rad(view.azimuth), np.deg2rad(view.elevation)
     forward = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
     right = np.array([np.sin(azimuth), -np.cos(azimuth), 0.0])
     up = np.cross(right, forward)
-    away = points - (np.asarray(view["lookat"]) - view["distance"] * forward)
+    away = points - (np.asarray(view.lookat) - view.distance * forward)
     depth = away @ forward
     half = np.tan(np.deg2rad(45.0) / 2)
     x, y = away @ right / depth / half, away @ up / depth / half
     return np.stack([0.5 + x / 2, 0.5 - y / 2], axis=-1)
 
 
-def _view(random: np.random.Generator) -> dict:
-    return dict(
-        azimuth=CAMERA["azimuth"] + random.uniform(-12, 12),
-        elevation=CAMERA["elevation"] + random.uniform(-8, 8),
-        distance=CAMERA["distance"] * random.uniform(0.92, 1.15),
-        lookat=tuple(np.asarray(CAMERA["lookat"]) + random.uniform(-0.02, 0.02, 3)),
-    )
+def _view(random: np.random.Generator) -> View:
+    azimuth, elevation = CAMERA.azimuth + random.uniform(-12, 12), CAMERA.elevation + random.uniform(-8, 8)
+    distance = CAMERA.distance * random.uniform(0.92, 1.15)
+    x, y, z = (float(at) for at in np.asarray(CAMERA.lookat) + random.uniform(-0.02, 0.02, 3))
+    return View(azimuth, elevation, distance, (x, y, z))
 
 
 def _spots(random: np.random.Generator) -> np.ndarray:
@@ -89,7 +88,7 @@ class Painter:
         random, model = self.random, self.world.model
         spots, view, half = _spots(random), _view(random), random.uniform(0.02, 0.029)
         scenes.colour[n, : BLOCKS + PLATES] = random.permutation(len(self.shades))[: BLOCKS + PLATES]
-        scenes.shown[n, : BLOCKS + PLATES] = random.random(BLOCKS + PLATES) < 0.9
+        scenes.shown[n, : BLOCKS + PLATES] = random.random(BLOCKS + PLATES) < random.uniform(0.2, 1.1)
         scenes.shown[n, -2:] = random.random() < 0.9
         model.geom_rgba[self.table, :3] = random.uniform(0.45, 0.95) + random.uniform(-0.08, 0.08, 3)
         model.vis.headlight.ambient[:] = random.uniform(0.3, 0.55)
@@ -102,7 +101,7 @@ class Painter:
         points[-2:] = tip, [tip[0], tip[1], 0.0]
         hidden = 0.0 if scenes.shown[n, -1] else 5.0  # out of the camera's sight
         self.world.move(self.data, tip + [0.0, hidden, 0.0])
-        self.camera.aim(**view)
+        self.camera.aim(view)
         mujoco.mj_kinematics(model, self.data)
         scenes.image[n] = self.camera.frame(self.data)
         scenes.at[n] = project(points, view)
@@ -142,7 +141,7 @@ class Painter:
 
 
 def render_scenes(count: int, side: int, seed: int) -> Iterator[tuple[int, Scenes]]:
-    """Yields how many of `count` scenes are done, and the scenes (whole when all are); the same seed, the same scenes."""
+    """Yields how many of `count` scenes are done, and all of them (whole at the end); same seed, same scenes."""
     painter = Painter(side, np.random.default_rng(seed))
     scenes = Scenes(
         image=np.empty((count, side, side, 3), np.uint8),

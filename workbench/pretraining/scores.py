@@ -18,8 +18,11 @@ def _point(scenes: Scenes, n: int, random: np.random.Generator) -> tuple[str, st
 
 
 def held_out_scores(model: Any, writer: Writer, scenes: Scenes, *, seed: int) -> dict[str, float]:
-    """`pointing_median` (share of the image's side), `pointing_near` (share within 5 % of the side), `answers` (share of
-    questions whose every answer token is right, given the ones before it)."""
+    """What is measured on scenes that the model has not seen.
+
+    `pointing_median` is a share of the image's side, `pointing_near` the share of places within 5 % of it, `answers`
+    the share of questions whose every answer token is right, given the ones before it.
+    """
     model.eval()
     random = np.random.default_rng([seed, 9])
     right = _tokens(model, writer, scenes, lambda n: _point(scenes, n, random))

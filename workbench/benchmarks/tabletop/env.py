@@ -3,12 +3,12 @@
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from workbench.benchmarks.contract import Start
 from workbench.benchmarks.rendering import Camera
+from workbench.benchmarks.simulator import mujoco
 from workbench.benchmarks.tabletop.tasks import FAMILIES, Goal, draw_goal, expert
 from workbench.benchmarks.tabletop.world import CAMERA, Layout, World, sample_layout
 from workbench.errors import unknown
@@ -31,7 +31,7 @@ def layout_and_goal(start: Start) -> tuple[Layout, Goal]:
 class TabletopVectorEnv(VectorEnv):
     """`count` tables side by side.
 
-    Observation: `pixels` uint8 `[count, 64, 64, 3]` and `agent_pos` float32 `[count, 4]` (the tip in metres, gripper ±1).
+    Observation: `pixels` uint8 `[count, side, side, 3]` and `agent_pos` float32 `[count, 4]` (tip in m, gripper ±1).
     Action: float `[count, 7]` in [-1, 1]: Δx Δy Δz Δroll Δpitch Δyaw gripper (+1 = closed). Autoreset is off:
     `reset(options={"starts": [Start | None, …]})` starts the rows that are not None and leaves the others alone.
     `info` holds `is_success`, `progress` `[count]` and `task_description` (one sentence a row).
@@ -51,7 +51,7 @@ class TabletopVectorEnv(VectorEnv):
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, count)
         self.world = World()
         self.camera = Camera(self.world.model, side)
-        self.camera.aim(**CAMERA)
+        self.camera.aim(CAMERA)
         self.layouts: list[Layout | None] = [None] * count
         self.goals: list[Goal | None] = [None] * count
         self.data: list[mujoco.MjData | None] = [None] * count

@@ -7,9 +7,9 @@ The expert is a function of the visible state alone (no memory): what it does ne
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
 
+from workbench.benchmarks.simulator import mujoco
 from workbench.benchmarks.tabletop.world import BLOCK_HALF, BLOCKS, PLATES, STEP, SUCTION, Layout, World
 
 CLEARANCE = 0.06
@@ -18,7 +18,7 @@ CLEARANCE = 0.06
 
 @dataclass(frozen=True)
 class Goal:
-    """What one episode asks for: the object to act on and, for two-object families, where it goes (indices, blocks first)."""
+    """What one episode asks for: an object and, where the family has two, where it goes (indices, blocks first)."""
 
     family: str
     thing: int
@@ -81,6 +81,11 @@ def _onto(world: World, data: mujoco.MjData, goal: Goal) -> tuple[bool, ...]:
     return _touched(world, data, goal.thing), held, held and near, near and not held and abs(gap) < 0.015
 
 
+def _two_blocks(random: np.random.Generator) -> tuple[int, int]:
+    thing, where = random.permutation(BLOCKS)[:2]
+    return int(thing), int(where)
+
+
 FAMILIES: dict[str, Family] = {
     "reach": Family(16, lambda r: (int(r.integers(BLOCKS + PLATES)), None), "reach the {thing}", _reach),
     "lift": Family(24, lambda r: (int(r.integers(BLOCKS)), None), "lift the {thing}", _lift),
@@ -90,9 +95,7 @@ FAMILIES: dict[str, Family] = {
         "put the {thing} on the {where}",
         _onto,
     ),
-    "stack": Family(
-        36, lambda r: tuple(map(int, r.permutation(BLOCKS)[:2])), "stack the {thing} on the {where}", _onto
-    ),
+    "stack": Family(36, _two_blocks, "stack the {thing} on the {where}", _onto),
 }
 
 

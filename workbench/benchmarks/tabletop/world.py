@@ -8,8 +8,10 @@ The cup centres the block that it holds and touches nothing else; blocks, plates
 
 from dataclasses import dataclass
 
-import mujoco
 import numpy as np
+
+from workbench.benchmarks.rendering import View
+from workbench.benchmarks.simulator import mujoco
 
 BLOCKS = 3
 PLATES = 2
@@ -35,18 +37,19 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "orange": (0.98, 0.50, 0.05),
 }
 
-CAMERA = dict(azimuth=90.0, elevation=-55.0, distance=0.58, lookat=(0.0, 0.01, 0.03))
-"""The benchmark's third-person camera; MuJoCo's free camera in degrees and metres, field of view 45°."""
+CAMERA = View(azimuth=90.0, elevation=-55.0, distance=0.58, lookat=(0.0, 0.01, 0.03))
+"""The benchmark's third-person camera."""
 
 
 def _mjcf() -> str:
     blocks = "".join(
-        f'<body name="block{i}"><freejoint/><geom name="block{i}" type="box" size="{BLOCK_HALF} {BLOCK_HALF} {BLOCK_HALF}"'
-        ' mass="0.05" friction="1 0.05 0.01"/></body>'
+        f'<body name="block{i}"><freejoint/><geom name="block{i}" type="box"'
+        f' size="{BLOCK_HALF} {BLOCK_HALF} {BLOCK_HALF}" mass="0.05" friction="1 0.05 0.01"/></body>'
         for i in range(BLOCKS)
     )
     plates = "".join(
-        f'<body name="plate{i}" mocap="true"><geom name="plate{i}" type="cylinder" size="{PLATE_RADIUS} {PLATE_HALF}"/></body>'
+        f'<body name="plate{i}" mocap="true">'
+        f'<geom name="plate{i}" type="cylinder" size="{PLATE_RADIUS} {PLATE_HALF}"/></body>'
         for i in range(PLATES)
     )
     welds = "".join(
@@ -57,15 +60,16 @@ def _mjcf() -> str:
     return f"""
 <mujoco model="tabletop">
   <option timestep="0.005" cone="elliptic"/>
+  <default><default class="ghost"><geom type="cylinder" contype="0" conaffinity="0"/></default></default>
   <visual><headlight ambient="0.45 0.45 0.45" diffuse="0.45 0.45 0.45" specular="0 0 0"/></visual>
   <worldbody>
     <light pos="0.3 -0.4 1.2" dir="-0.2 0.3 -1" diffuse="0.35 0.35 0.35" specular="0 0 0"/>
     <geom name="table" type="plane" size="1 1 0.1" rgba="0.75 0.72 0.68 1" friction="1 0.05 0.01"/>
     <body name="gripper" mocap="true" pos="0 0 0.15">
-      <geom name="cup" type="cylinder" size="0.014 0.008" pos="0 0 0.008" rgba="0.05 0.05 0.05 1" contype="0" conaffinity="0"/>
-      <geom name="shaft" type="cylinder" size="0.007 0.08" pos="0 0 0.096" rgba="0.92 0.92 0.95 1" contype="0" conaffinity="0"/>
+      <geom name="cup" class="ghost" size="0.014 0.008" pos="0 0 0.008" rgba="0.05 0.05 0.05 1"/>
+      <geom name="shaft" class="ghost" size="0.007 0.08" pos="0 0 0.096" rgba="0.92 0.92 0.95 1"/>
     </body>
-    <body name="shadow" mocap="true"><geom name="shadow" type="cylinder" size="0.012 0.001" rgba="0.2 0.2 0.2 1" contype="0" conaffinity="0"/></body>
+    <body name="shadow" mocap="true"><geom name="shadow" class="ghost" size="0.012 0.001" rgba="0.2 0.2 0.2 1"/></body>
     {blocks}{plates}
   </worldbody>
   <equality>{welds}</equality>

@@ -1,0 +1,116 @@
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from workbench import plan as plans
+from workbench.benchmarks.contract import Protocol
+from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, needs, run_id
+from workbench.spec import Slot, Spec, Value
+
+BASE = Finetune(spec=Spec(), data=Expert(), budget=Budget(), protocol=Protocol())
+GOLDEN = {
+    "finetune": "535b5398176e",
+    "inject": "7bdd5225a139",
+    "evaluate": "1a93674682c4",
+}
+"""Ids of records that lie on people's disks. Where one changes on purpose, RESULTS_VERSION is raised with it."""
+
+
+def plan_of(kind: str) -> Plan:
+    if kind == "inject":
+        return Inject(spec=Spec(), data=Expert(split="injection"), budget=Budget())
+    if kind == "evaluate":
+        return Evaluate(of="0123456789ab", protocol=Protocol(), inputs=Inputs(image="blank"))
+    return BASE
+
+
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_ids_are_the_same_on_every_machine_and_day(kind: str):
+    assert run_id(plan_of(kind)) == GOLDEN[kind]
+
+
+@pytest.mark.parametrize("kind", GOLDEN)
+def test_a_plan_read_back_from_its_record_has_the_same_id(kind: str):
+    adapter: TypeAdapter[Plan] = TypeAdapter(Plan)
+    assert run_id(adapter.validate_json(plan_of(kind).model_dump_json())) == run_id(plan_of(kind))
+
+
+def test_the_version_of_the_results_is_in_the_id(monkeypatch: pytest.MonkeyPatch):
+    before = run_id(BASE)
+    monkeypatch.setattr(plans, "RESULTS_VERSION", plans.RESULTS_VERSION + 1)
+    assert run_id(BASE) != before
+
+
+def test_a_dataset_is_known_by_its_content_not_by_its_path():
+    def id_of(path: str, content: str) -> str:
+        return run_id(BASE.model_copy(update={"data": Folder(path=path, digest=content)}))
+
+    assert id_of("here", "aa") == id_of("there", "aa") != id_of("here", "bb")
+
+
+OTHER: dict[type[Value], dict[str, Any]] = {
+    Budget: {
+        "steps": 301,
+        "batch": 65,
+        "learning_rate": 2e-3,
+        "warmup_steps": 21,
+        "schedule": "constant",
+        "weight_decay": 0.1,
+        "clip_norm": 2.0,
+        "chunk": 5,
+    },
+    Expert: {"tasks": ("lift",), "episodes": 201, "split": "selection", "noise": 0.4},
+    Protocol: {"tasks": ("lift",), "initial_states": 21, "n_action_steps": 1, "split": "selection"},
+    Slot: {"module": "tiny", "weights": "random", "tune": {"kind": "frozen"}},
+}
+CONSTANTS = {"kind", "benchmark", "camera", "render"}
+
+
+def with_other(model: type[Value], field: str) -> Finetune:
+    where = {Budget: "budget", Expert: "data", Protocol: "protocol", Slot: "vision"}[model]
+    holder = BASE.spec if model is Slot else BASE
+    part = model.model_validate({**getattr(holder, where).model_dump(), field: OTHER[model][field]})
+    update = {"spec": BASE.spec.with_slot("vision", part)} if isinstance(part, Slot) else {where: part}
+    return BASE.model_copy(update=update)
+
+
+def test_everything_that_can_change_a_result_is_in_the_id():
+    changed = [with_other(model, field) for model, fields in OTHER.items() for field in fields]
+    changed.append(BASE.model_copy(update={"seed": 1}))
+    assert len({run_id(plan) for plan in (BASE, *changed)}) == len(changed) + 1
+
+
+def test_no_field_was_forgotten_in_the_test_above():
+    for model, fields in OTHER.items():
+        assert set(model.model_fields) - CONSTANTS == set(fields), model
+
+
+def test_inputs_at_test_are_in_the_id():
+    inputs = [Inputs(image=i, instruction=w) for i in ("seen", "blank") for w in ("given", "blank")]
+    plan = Evaluate(of="0123456789ab", protocol=Protocol(), inputs=Inputs())
+    assert len({run_id(plan.model_copy(update={"inputs": i})) for i in inputs}) == 4
+
+
+def test_a_run_needs_the_runs_whose_weights_it_starts_from_each_once():
+    one, two = Slot(weights="run:0123456789ab"), Slot(weights="run:ffffffffffff")
+    spec = Spec(vision=one, projector=one, language=two)
+    assert needs(BASE.model_copy(update={"spec": spec})) == ("0123456789ab", "ffffffffffff")
+    assert needs(plan_of("evaluate")) == ("0123456789ab",)
+    assert needs(BASE) == ()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_generator_takes_is_refused(seed: int):
+    with pytest.raises(ValidationError, match="seed"):
+        Finetune.model_validate({**dict(BASE), "seed": seed})
+
+
+def test_the_manifest_is_a_function_of_the_protocol_and_its_splits_share_no_state():
+    protocol = Protocol(tasks=("reach", "lift"), initial_states=3)
+    starts = protocol.manifest()
+    assert [start.task for start in starts] == ["reach"] * 3 + ["lift"] * 3
+    assert len(set(starts)) == 6
+    others = [protocol.model_copy(update={"split": split}) for split in ("injection", "finetune", "selection")]
+    assert not {start for other in others for start in other.manifest()} & set(starts)
+    assert len({p.manifest_digest() for p in (protocol, *others)}) == 4

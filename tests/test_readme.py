@@ -1,0 +1,49 @@
+"""The README is followed to the letter by newcomers: its commands exist, and its table is the one measured."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from ablations.report.text import WRITERS
+from ablations.table import Table
+from workbench.cli import app
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+COMMANDS = sorted(set(re.findall(r"`?workbench ([a-z]+)", README)))
+
+
+def test_every_command_of_the_readme_exists_and_every_command_is_in_the_readme() -> None:
+    known = get_command(app).commands  # type: ignore[attr-defined]
+    assert set(COMMANDS) == set(known)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_in_its_help(name: str) -> None:
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    assert f"Example: workbench {name}" in (command.help or "")
+
+
+def test_the_readme_shows_the_measured_table() -> None:
+    measured = Table.model_validate(json.loads((ROOT / "docs/demo/table.json").read_text()))
+    assert WRITERS["markdown"](measured).strip() in README
+
+
+def test_ci_runs_the_readmes_test_command() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    assert "-c constraints.txt -e '.[test]' && pytest" in README
+    assert "-c constraints.txt -e '.[test]'" in script and re.search(r"^pytest", script, re.MULTILINE)
+
+
+def test_every_folder_is_introduced_by_a_sentence() -> None:
+    for folder in ("encoders", "workbench", "ablations", "configs", "tests", "docs"):
+        assert re.search(rf"^- `{folder}/`: \w", README, re.MULTILINE)
+
+
+def test_links_between_the_documents_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} → {target}"
