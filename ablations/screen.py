@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.markup import escape
 from rich.table import Table
 
 from ablations.bottleneck import bottleneck
@@ -27,37 +28,50 @@ def demo(root: Path, workers: int | None) -> None:
 
 def run_study(name: str, root: Path, workers: int | None) -> None:
     """Do what is missing, then print the table and where everything lies."""
-    from ablations.figures import write_figures
-    from ablations.report.terminal import print_table
-
     study = read_study(name)
-    console.print(f"[bold]{study.question}[/bold]")
+    console.print(escape(study.question), style="bold")
     runs = wanted(study)
     missing = [run for run in runs if find(root, run.plan) is None]
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them recorded in {root}.")
-    if missing:
-        _check_names(missing)
-        collect_missing(missing, root)
-        broken = _carry_out(missing, root, workers or default_workers())
-        for id, error in broken.items():
-            console.print(f"[red]run {id} broke:[/red] {error}")
-    record = gather(study, root)
-    table = bottleneck(record)
-    report = root / "reports" / study.name
-    report.mkdir(parents=True, exist_ok=True)
-    (report / "table.json").write_text(table.as_json() + "\n")
-    figures = write_figures(table, report)
+    broken = _make(missing, root, workers or default_workers())
     _print_ledger(study, runs, root)
-    print_table(table, console)
-    films = f"{root}/<run>/films" if study.protocol.benchmark else ""
-    console.print(f"Table: {report / 'table.json'} · figures: {', '.join(str(f) for f in figures)}")
-    console.print(
-        f"Videos: {films}/*.mp4 · run records: {root}/<run>/result.json (which run is which: workbench plan {name})"
-    )
-    if missing and broken:
+    _report(study, root, name)
+    if broken:
         raise UserError(
             f"{len(broken)} of {len(missing)} runs broke; the others are recorded. Start the command again to retry."
         )
+
+
+def _make(missing: Sequence[Wanted], root: Path, workers: int) -> dict[str, str]:
+    """Data and runs that are missing; returns what broke, by id."""
+    if not missing:
+        return {}
+    _check_names(missing)
+    collect_missing(missing, root)
+    broken = _carry_out(missing, root, workers)
+    for id, error in broken.items():
+        console.print(f"run {id} broke: {error}", style="red", markup=False)
+    return broken
+
+
+def _report(study: Study, root: Path, name: str) -> None:
+    """The table on the screen, and in a folder with its figures."""
+    from ablations.figures import write_figures
+    from ablations.report.terminal import print_table
+
+    table = bottleneck(gather(study, root))
+    folder = root / "reports" / study.name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.json").write_text(table.as_json() + "\n")
+    write_figures(table, folder)
+    print_table(table, console)
+    for what, where in (
+        ("table and plots", folder),
+        ("videos", root / "<run>" / "films"),
+        ("run records", root / "<run>"),
+    ):
+        console.print(f"{what}: {where}", markup=False, soft_wrap=True)
+    console.print(f"which run is which: workbench plan {name} --root {root}", markup=False, soft_wrap=True)
 
 
 def _check_names(missing: Sequence[Wanted]) -> None:

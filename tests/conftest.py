@@ -1,6 +1,8 @@
 """One thread a process: two busy processes with two threads each run ten times slower than with one."""
 
 import os
+import subprocess
+from collections.abc import Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from ablations.study import Study, read_study, wanted
-from workbench.plan import Finetune
+from workbench.plan import Expert, Finetune
 from workbench.record import Record, find
 
 torch.set_num_threads(1)
@@ -35,9 +37,22 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
 
     root, study = tmp_path_factory.mktemp("runs"), read_study("smoke")
     plan = next(run.plan for run in wanted(study) if run.arm == "all-trained")
-    assert isinstance(plan, Finetune)
+    assert isinstance(plan, Finetune) and isinstance(plan.data, Expert)
     collect(plan.data, collected_folder(root, plan.data))
     execute(plan, root)
     record = find(root, plan)
     assert record is not None and record.error is None, record
     return SmallRun(root, study, plan, record)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB. Its tests are skipped where the user may not mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], capture_output=True, text=True)
+    if os.geteuid() != 0 or "permission denied" in mounted.stderr:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    assert mounted.returncode == 0, mounted.stderr
+    yield disk
+    subprocess.run(["umount", disk], check=True)

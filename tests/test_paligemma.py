@@ -61,9 +61,15 @@ def ours(backbone: Backbone, frames: torch.Tensor, texts: Sequence[str], query_E
         return backbone.language.eval()(seen_BNE, backbone.embeddings(words.ids_BT), words.mask_BT, query_E)
 
 
+def made(processor: Any, frames: Sequence[torch.Tensor], texts: Sequence[str]) -> dict[str, torch.Tensor]:
+    """What the model's own processor makes of pictures and prompts of one length."""
+    given = processor(images=[f.numpy() for f in frames], text=[f"<image>{t}" for t in texts], return_tensors="np")
+    return {name: torch.from_numpy(np.asarray(values)) for name, values in given.items()}
+
+
 def whole(native: Any, processor: Any, frame: torch.Tensor, text: str, token: int) -> torch.Tensor:
     """The model's own forward over its own processor's picture and prompt, with `token` as a suffix of length one."""
-    given = processor(images=[frame.numpy()], text=[f"<image>{text}"], return_tensors="pt")
+    given = made(processor, [frame], [text])
     ids = torch.cat([given["input_ids"], torch.tensor([[token]])], dim=1)
     types = torch.zeros_like(ids)
     types[:, -1] = 1
@@ -82,21 +88,20 @@ def test_slot_by_slot_equals_the_models_own_forward(native, processor, backbone,
     """A real token stands where the query would, so that the reference needs nothing of ours."""
     token = 97
     query_E = native.get_input_embeddings()(torch.tensor(token)).detach()
-    expected = whole(native, processor, frames[:1], text, token) if frames.ndim == 3 else None
     expected = whole(native, processor, frames[0], text, token)
     torch.testing.assert_close(ours(backbone, frames[:1], [text], query_E), expected, **CLOSE)
     assert expected.abs().max() > 0.1  # not two zeros
 
 
 def test_the_encoder_sees_the_pixels_that_the_processor_makes(processor, backbone, frames):
-    given = processor(images=[f.numpy() for f in frames], text=["<image>a", "<image>a"], return_tensors="pt")
+    given = made(processor, list(frames), [SHORT, SHORT])
     torch.testing.assert_close(backbone.vision.pixels_BCHW(frames), given["pixel_values"], rtol=0, atol=1e-6)
 
 
 def test_words_are_tokenised_as_the_processor_does(processor, backbone, frames):
     words = backbone.tokenize([SHORT, LONG])
     for row, text in enumerate([SHORT, LONG]):
-        given = processor(images=[frames[0].numpy()], text=[f"<image>{text}"], return_tensors="pt")
+        given = made(processor, [frames[0]], [text])
         own = words.ids_BT[row][words.mask_BT[row].bool()]
         assert own.tolist() == given["input_ids"][0, backbone.vision.card.tokens :].tolist()
 
@@ -114,7 +119,9 @@ def test_padding_on_the_right_changes_nothing(backbone, frames):
 def test_the_query_is_last_and_sees_picture_and_every_word(backbone, frames):
     given: list[dict[str, Any]] = []
     base: Any = backbone.language
-    hook = base.base.language_model.register_forward_pre_hook(lambda _, args, kwargs: given.append(kwargs), with_kwargs=True)
+    hook = base.base.language_model.register_forward_pre_hook(
+        lambda _, args, kwargs: given.append(kwargs), with_kwargs=True
+    )
     words = backbone.tokenize([SHORT, LONG])
     words_BTE = backbone.embeddings(words.ids_BT).detach().requires_grad_()
     seen_BNE = backbone.projector(backbone.vision(frames)).detach().requires_grad_()
@@ -136,21 +143,21 @@ def test_the_prefix_sees_both_ways_and_the_suffix_only_backwards(native):
     ids = torch.arange(30, 42)[None]
     types = (torch.arange(12) >= 8).long()[None]
 
-    def states(changed: int) -> torch.Tensor:
-        other = ids.clone()
-        other[0, changed] = 99
+    def states(ids: torch.Tensor) -> torch.Tensor:
         with torch.no_grad():
             return native.model(
-                input_ids=other, token_type_ids=types, attention_mask=torch.ones_like(ids)
+                input_ids=ids, token_type_ids=types, attention_mask=torch.ones_like(ids)
             ).last_hidden_state[0]
 
-    before = states(0) * 0 + native.model(
-        input_ids=ids, token_type_ids=types, attention_mask=torch.ones_like(ids)
-    ).last_hidden_state[0].detach()
-    moved = [(states(place) - before).abs().amax(-1) > 1e-6 for place in (7, 11, 9)]
-    assert moved[0].all()  # the last token of the prefix: seen by all
-    assert moved[1].tolist() == [False] * 11 + [True]  # the last of the suffix: by none
-    assert moved[2].tolist() == [False] * 9 + [True] * 3
+    def moved(place: int) -> list[bool]:
+        """Which states change when the token at `place` does."""
+        other = ids.clone()
+        other[0, place] = 99
+        return ((states(other) - states(ids)).abs().amax(-1) > 1e-6).tolist()
+
+    assert all(moved(7))  # the last token of the prefix: all see it
+    assert moved(11) == [False] * 11 + [True]  # the last of the suffix: none does
+    assert moved(9) == [False] * 9 + [True] * 3
 
 
 def test_training_mode_computes_the_same_without_dropout(native, processor, backbone, frames):
@@ -197,7 +204,7 @@ def test_a_real_size_paligemma_has_the_same_slots_and_under_one_percent_new_para
     )  # fmt: skip
     with torch.device("meta"):
         real = take_apart(PaliGemmaForConditionalGeneration(config), tokenizer=None, name="paligemma-3b")
-        head = build_head("chunk-mlp", real.language.width, chunk=4, actions=7)
+        head = build_head("chunk-mlp", torch.zeros(real.language.width), chunk=4, actions=7)
     policy = Policy(
         vision=real.vision, projector=real.projector, embeddings=real.embeddings, language=real.language, head=head
     )

@@ -45,7 +45,8 @@ def _assemble(spec: Spec, sources: dict[str, Backbone], seed: int, chunk: int) -
         weights: Literal["pretrained", "random"] = "random" if spec.vision.weights != "pretrained" else "pretrained"
         vision = _encoder(spec.vision.module, weights, seed)
     language, embeddings = source("language").language, source("embeddings").embeddings
-    head = build_head(spec.head.module, language.width, chunk=chunk, actions=ACTIONS)
+    end_of_prompt = sources["pretrained"].tokenize([""]).ids_BT[0, -1]
+    head = build_head(spec.head.module, embeddings(end_of_prompt), chunk=chunk, actions=ACTIONS)
     projector = source("projector").projector
     if spec.projector.module != "native":
         if spec.projector.weights == "pretrained":

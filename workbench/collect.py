@@ -15,7 +15,7 @@ from workbench.plan import Data, Expert, Folder
 from workbench.spec import digest
 
 COLLECTOR_VERSION = 1
-PATIENCE = 50
+PATIENCE = 20
 """Episodes that may be played for each one that is kept: a noise that drowns the expert is said, not waited for."""
 
 

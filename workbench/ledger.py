@@ -15,6 +15,10 @@ WATCHED_STEPS = 4
 """A LoRA's A has no gradient while its B is still zero: every trainable tensor must have had one within these steps."""
 
 
+MOVED = {"frozen": "frozen", "full": "full", "lora": "part", "last-blocks": "part"}
+"""How much of a slot each kind of tune trains."""
+
+
 class LedgerBroken(RuntimeError):
     """A slot did something else than its spec says; the run is worthless and stops."""
 
@@ -92,6 +96,8 @@ class Audit:
             self._all_seen()
         rows = tuple(self._row(policy, name) for name in SLOTS)
         for row in rows:
+            if row.moved != MOVED[row.tune]:
+                raise LedgerBroken(f"the slot {row.slot!r} was to be tuned {row.tune!r}, but it is {row.moved}")
             if (row.before == row.after) != (row.moved == "frozen"):
                 raise LedgerBroken(
                     f"the slot {row.slot!r} is {row.moved}, but its bits say otherwise: {row.before} → {row.after}"

@@ -23,10 +23,10 @@ class Expert(Value):
     """
 
     kind: Literal["expert"] = "expert"
-    tasks: tuple[str, ...] = Field(("reach",), min_length=1)
-    episodes: int = Field(200, ge=1)
+    tasks: tuple[str, ...] = Field(default=("reach",), min_length=1)
+    episodes: int = Field(default=200, ge=1)
     split: Split = "finetune"
-    noise: float = Field(0.3, ge=0)
+    noise: float = Field(default=0.3, ge=0)
 
 
 class Folder(Value):
@@ -47,14 +47,14 @@ class Budget(Value):
     `chunk` actions are predicted at once.
     """
 
-    steps: int = Field(300, ge=1)
-    batch: int = Field(64, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    warmup_steps: int = Field(20, ge=0)
+    steps: int = Field(default=300, ge=1)
+    batch: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warmup_steps: int = Field(default=20, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = Field(0.0, ge=0)
-    clip_norm: float = Field(1.0, gt=0)
-    chunk: int = Field(4, ge=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    chunk: int = Field(default=4, ge=1)
 
 
 class Inputs(Value):

@@ -39,8 +39,8 @@ class Lora(Value):
     """Low-rank updates of the slot's linear layers (arXiv:2106.09685); rank and alpha are independent."""
 
     kind: Literal["lora"] = "lora"
-    rank: int = Field(8, ge=1)
-    alpha: float = Field(16.0, gt=0)
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16.0, gt=0)
 
 
 class LastBlocks(Value):

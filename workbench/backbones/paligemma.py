@@ -8,11 +8,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PaliGemmaForConditionalGeneration
 
 from encoders.contract import Card
 from encoders.hf_vit import HfViT
+from encoders.torchvision_ops import ensure
 from workbench.backbones.contract import Backbone, Language, Words, pad_right
+
+ensure()  # transformers' vision models import torchvision
+
+from transformers import PaliGemmaForConditionalGeneration  # noqa: E402
 
 PROMPT = "{instruction}\n"
 

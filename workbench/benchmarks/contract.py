@@ -33,9 +33,9 @@ class Protocol(Value):
     """
 
     benchmark: str = "tabletop-v1"
-    tasks: tuple[str, ...] = Field(("reach",), min_length=1)
-    initial_states: int = Field(20, ge=1)
-    n_action_steps: int = Field(2, ge=1)
+    tasks: tuple[str, ...] = Field(default=("reach",), min_length=1)
+    initial_states: int = Field(default=20, ge=1)
+    n_action_steps: int = Field(default=2, ge=1)
     camera: Literal["front 64x64"] = "front 64x64"
     render: Literal["no-shadows no-multisampling"] = "no-shadows no-multisampling"
     split: Split = "evaluation"

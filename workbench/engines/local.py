@@ -89,6 +89,7 @@ class _Crew:
         """The next event. A worker that died (killed, out of memory) breaks its run; the others go on."""
         ready = wait([worker.line for worker in self.busy.values()])
         id, worker = next((id, worker) for id, worker in self.busy.items() if worker.line in ready)
+        self.busy[id] = self.busy.pop(id)  # to the end: whoever tells much does not drown the others
         try:
             event: Event = worker.line.recv()
         except (EOFError, OSError):  # the line ends between two events, or within one

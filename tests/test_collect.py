@@ -1,0 +1,136 @@
+"""Demonstrations: the expert's own actions in states that noise has disturbed, the same bits for the same recipe."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workbench.benchmarks.contract import SPLIT_SEEDS, Start
+from workbench.benchmarks.tabletop.env import ACTION_NAMES, STATE_NAMES, TabletopVectorEnv, layout_and_goal
+from workbench.benchmarks.tabletop.tasks import FAMILIES, expert
+from workbench.benchmarks.tabletop.world import STEP, World
+from workbench.collect import PATIENCE, collect, collected_folder, open_data, resolved
+from workbench.data.contract import Frames
+from workbench.data.lerobot import Dataset, open_dataset
+from workbench.errors import UserError
+from workbench.plan import Expert, Folder
+
+NOISY = Expert(tasks=tuple(FAMILIES), episodes=6, noise=0.3)
+QUIET = Expert(tasks=("reach",), episodes=3, noise=0.0)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("collected")
+    for recipe in (NOISY, QUIET):
+        collect(recipe, collected_folder(root, recipe))
+    return root
+
+
+@pytest.fixture(scope="module")
+def noisy(root: Path) -> Dataset:
+    return open_data(root, NOISY)
+
+
+def frames_of(dataset: Dataset) -> Frames:
+    return dataset.frames(range(len(dataset.episodes)))
+
+
+def test_every_task_has_its_episodes_with_their_instruction(noisy):
+    frames = frames_of(noisy)
+    first = [frames.tasks[frames.task_index[np.flatnonzero(frames.episode == i)[0]]] for i in range(24)]
+    assert [text.split()[0] for text in first] == ["reach"] * 6 + ["lift"] * 6 + ["put"] * 6 + ["stack"] * 6
+    assert frames.action.shape[1] == len(ACTION_NAMES) and frames.state.shape[1] == len(STATE_NAMES)
+
+
+def test_an_undisturbed_demonstration_can_be_replayed_to_success(root):
+    frames = frames_of(open_data(root, QUIET))
+    env = TabletopVectorEnv(1)
+    try:
+        for index in range(QUIET.episodes):
+            rows = np.flatnonzero(frames.episode == index)
+            observation, info = env.reset(options={"starts": [Start("reach", index, SPLIT_SEEDS[QUIET.split])]})
+            assert info["task_description"][0] == frames.tasks[frames.task_index[rows[0]]]
+            for row in rows:
+                np.testing.assert_array_equal(frames.image[row], observation["pixels"][0])
+                np.testing.assert_allclose(frames.state[row], observation["agent_pos"][0], atol=1e-6)
+                observation, _, success, _, _ = env.step(frames.action[row][None])
+            assert success[0]
+    finally:
+        env.close()
+
+
+def test_what_is_recorded_is_the_experts_action_in_the_disturbed_state(noisy):
+    """DART (arXiv:1703.09327): noise is executed, the correction is recorded."""
+    frames, world = frames_of(noisy), World()
+    reached = frames.episode < NOISY.episodes  # the reaching episodes: nothing but the gripper moves in them
+    for row in np.flatnonzero(reached):
+        rows = np.flatnonzero(frames.episode == frames.episode[row])
+        starts = [Start("reach", i, SPLIT_SEEDS[NOISY.split]) for i in range(NOISY.episodes + PATIENCE)]
+        layout, goal = next(
+            (layout, goal)
+            for layout, goal in map(layout_and_goal, starts)
+            if np.allclose(layout.gripper_xyz, frames.state[rows[0], :3], atol=1e-6)
+        )
+        data = world.place(layout)
+        world.move(data, frames.state[row, :3].astype(float))
+        np.testing.assert_allclose(frames.action[row], expert(world, data, goal), atol=0.02)  # blocks settle by 0.3 mm
+
+
+def test_the_noise_is_as_large_as_asked_for(noisy):
+    frames = frames_of(noisy)
+    same = np.flatnonzero(frames.episode[1:] == frames.episode[:-1])
+    moved = (frames.state[same + 1, :3] - frames.state[same, :3]) / STEP
+    added = moved - frames.action[same, :3]
+    free = (np.abs(moved) < 0.99) & (np.abs(frames.action[same, :3]) < 0.5)  # not clipped
+    free[:, 2] &= (frames.state[same, 2] > 0.06) & (frames.state[same, 2] < 0.15)  # neither at the table nor at the top
+    assert free.sum() > 100
+    assert added[free].std() == pytest.approx(NOISY.noise, rel=0.25) and abs(added[free].mean()) < 0.08
+
+
+def test_recorded_actions_are_actions(noisy):
+    action = frames_of(noisy).action
+    assert np.abs(action).max() <= 1.0
+    assert set(np.unique(action[:, 6])) == {-1.0, 1.0} and not action[:, 3:6].any()
+
+
+def test_the_same_recipe_gives_the_same_bits_and_another_one_others(root, noisy, tmp_path):
+    assert open_dataset(collect(NOISY, tmp_path / "again")).digest == noisy.digest
+    other = NOISY.model_copy(update={"noise": 0.31})
+    assert open_dataset(collect(other, tmp_path / "other")).digest != noisy.digest
+    folders = {collected_folder(root, recipe) for recipe in (NOISY, QUIET, other)}
+    assert len(folders) == 3 and collected_folder(root, NOISY) in folders
+
+
+def test_splits_give_disjoint_demonstrations(root, tmp_path):
+    other = QUIET.model_copy(update={"split": "injection"})
+    found = frames_of(open_dataset(collect(other, tmp_path / "other")))
+    seen = {state.tobytes() for state in frames_of(open_data(root, QUIET)).state}
+    assert not any(state.tobytes() in seen for state in found.state)
+
+
+def test_a_stopped_collection_leaves_nothing_behind(tmp_path):
+    def stop(done: int, total: int) -> None:
+        assert (done, total) == (1, 3)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(QUIET, tmp_path / "data", progress=stop)
+    assert list(tmp_path.iterdir()) == []
+    assert len(open_dataset(collect(QUIET, tmp_path / "data")).episodes) == 3
+
+
+def test_noise_that_drowns_the_expert_is_said_and_not_waited_for(tmp_path):
+    with pytest.raises(UserError, match=r"With noise 60\.0 the expert solved 0 of 20 episodes of 'lift'"):
+        collect(Expert(tasks=("lift",), episodes=1, noise=60.0), tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_users_folder_is_known_by_its_content(root, noisy):
+    named = Folder(path=str(noisy.root))
+    full = resolved(named)
+    assert isinstance(full, Folder) and full.digest == noisy.digest
+    assert open_data(root, full).digest == noisy.digest
+    with pytest.raises(UserError, match="has changed since it was planned"):
+        open_data(root, full.model_copy(update={"digest": "0" * 64}))
+    assert resolved(NOISY) == NOISY

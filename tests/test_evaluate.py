@@ -1,0 +1,165 @@
+"""Rollouts: every episode of the manifest once, outcomes that can be replayed, and inputs that are what they claim."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from workbench.benchmarks.contract import Outcome, Protocol, Start
+from workbench.benchmarks.tabletop.env import TabletopVectorEnv
+from workbench.benchmarks.tabletop.tasks import FAMILIES
+from workbench.build import build
+from workbench.data.statistics import Statistics
+from workbench.errors import UserError
+from workbench.evaluate import ROWS, Played, Player, in_manifest_order, play
+from workbench.imitate import ActionScale
+from workbench.plan import Inputs
+from workbench.spec import Spec
+
+CHUNK = 3
+PROTOCOL = Protocol(tasks=("reach", "lift"), initial_states=18, n_action_steps=2)
+"""More episodes than rows, so that rows are taken again."""
+
+
+@pytest.fixture(scope="module")
+def player() -> Player:
+    """The shipped model with a new head: it moves, and sometimes touches what it was asked to reach."""
+    policy, backbone = build(Spec(), 0, chunk=CHUNK, root=Path())
+    random = np.random.default_rng(0)
+    action = np.concatenate([random.uniform(-1, 1, (500, 6)), np.sign(random.uniform(-1, 1, (500, 1)))], axis=1)
+    return Player(policy, backbone, ActionScale(Statistics.from_values(action)), np.array([200, 190, 180], np.uint8))
+
+
+@pytest.fixture(scope="module")
+def played(player: Player) -> list[Played]:
+    return list(play(player, PROTOCOL, Inputs()))
+
+
+@dataclass(frozen=True)
+class Shadow(Player):
+    """The expert as a player: it plays the same manifest in tables of its own and passes its actions on."""
+
+    env: TabletopVectorEnv
+    playing: np.ndarray
+
+    def act(self, pixels_BHWC: np.ndarray, instructions: Sequence[str], inputs: Inputs) -> np.ndarray:
+        rows = np.flatnonzero(self.playing)
+        assert len(pixels_BHWC) == len(instructions) == len(rows)
+        assert [self.env.goals[row].instruction for row in rows] == list(instructions)
+        actions = np.zeros((self.env.num_envs, 7))
+        actions[rows] = [self.env.expert_action(int(row)) for row in rows]
+        self.playing[self.env.advance(actions, self.playing)] = False
+        return np.repeat(actions[rows][:, None], CHUNK, axis=1)
+
+
+def test_every_episode_of_the_manifest_is_played_exactly_once(played):
+    assert len(PROTOCOL.manifest()) == 36 > ROWS
+    assert sorted(map(str, PROTOCOL.manifest())) == sorted(str(one.start) for one in played)
+    ordered = in_manifest_order(played, PROTOCOL)
+    assert tuple(one.start for one in ordered) == PROTOCOL.manifest()
+
+
+def test_an_outcome_says_what_happened(played):
+    for one in played:
+        outcome, horizon = one.outcome, FAMILIES[one.start.task].horizon
+        assert (outcome.task, outcome.initial_state, outcome.seed) == (
+            one.start.task, one.start.initial_state, one.start.seed,
+        )  # fmt: skip
+        assert outcome.steps == len(one.actions) <= horizon
+        assert outcome.success or outcome.steps == horizon
+        assert 0.0 <= outcome.progress <= 1.0 and (outcome.progress == 1.0) == outcome.success
+        assert outcome.instruction.split()[0] == outcome.task and outcome.seconds > 0
+
+
+def test_an_episode_can_be_played_again_from_its_start_and_its_actions(played):
+    env = TabletopVectorEnv(1, side=8)
+    try:
+        for one in played:
+            env.reset(options={"starts": [one.start]})
+            successes = [bool(env.advance(action[None], np.array([True]))[0]) for action in one.actions]
+            assert successes == [False] * (len(successes) - 1) + [one.outcome.success]
+            assert round(float(env.best[0]), 4) == one.outcome.progress
+    finally:
+        env.close()
+
+
+def test_the_same_player_plays_the_same_episodes_twice(player, played):
+    again = list(play(player, PROTOCOL, Inputs()))
+    assert [one.start for one in again] == [one.start for one in played]
+    for first, second in zip(played, again, strict=True):
+        np.testing.assert_array_equal(first.actions, second.actions)
+        assert replace(first.outcome, seconds=0.0) == replace(second.outcome, seconds=0.0)
+
+
+def test_a_player_that_knows_the_way_succeeds_everywhere(player):
+    protocol = Protocol(tasks=tuple(FAMILIES), initial_states=4, n_action_steps=1)
+    env = TabletopVectorEnv(16, side=8)
+    env.reset(options={"starts": list(protocol.manifest())})
+    fields = {name: getattr(player, name) for name in ("policy", "backbone", "scale", "mean_colour")}
+    try:
+        played = list(play(Shadow(**fields, env=env, playing=np.ones(16, bool)), protocol, Inputs()))
+        assert all(one.outcome.success and one.outcome.progress == 1.0 for one in played)
+        steps = [one.outcome.steps for one in in_manifest_order(played, protocol)]
+        assert steps == env.age.tolist()
+    finally:
+        env.close()
+
+
+def test_only_the_asked_number_of_actions_of_a_chunk_is_executed(player):
+    """With a chunk of three, two executed: the policy is asked at every second step."""
+    asked: list[int] = []
+
+    class Counting(Player):
+        def act(self, pixels_BHWC: np.ndarray, instructions: Sequence[str], inputs: Inputs) -> np.ndarray:
+            asked.append(len(instructions))
+            still = np.zeros((len(instructions), CHUNK, 7))
+            still[:, 2] = 9.0  # the third action must never be executed
+            return still
+
+    fields = {name: getattr(player, name) for name in ("policy", "backbone", "scale", "mean_colour")}
+    protocol = Protocol(tasks=("reach",), initial_states=5, n_action_steps=2)
+    played = list(play(Counting(**fields), protocol, Inputs()))
+    assert asked == [5] * (FAMILIES["reach"].horizon // 2)
+    assert not any(one.actions.any() for one in played)
+
+
+def test_more_actions_than_a_chunk_has_cannot_be_executed(player):
+    with pytest.raises(UserError, match="plays 4 actions of each chunk .* predicts 3"):
+        list(play(player, PROTOCOL.model_copy(update={"n_action_steps": 4}), Inputs()))
+
+
+def pictures(batch: int) -> np.ndarray:
+    return np.random.default_rng(5).integers(0, 256, (batch, 64, 64, 3), dtype=np.uint8)
+
+
+def test_a_blank_instruction_is_no_words_and_a_blank_image_is_the_mean_colour(player):
+    asked = ["reach the red block", "lift the blue block"]
+    seen = player.act(pictures(2), asked, Inputs())
+    blank = Inputs(instruction="blank")
+    np.testing.assert_array_equal(player.act(pictures(2), asked, blank), player.act(pictures(2), ["", ""], Inputs()))
+    np.testing.assert_array_equal(player.act(pictures(2), asked, blank), player.act(pictures(2), asked[::-1], blank))
+    dark = Inputs(image="blank")
+    plain = np.broadcast_to(player.mean_colour, (2, 64, 64, 3)).copy()
+    np.testing.assert_array_equal(player.act(pictures(2), asked, dark), player.act(plain, asked, Inputs()))
+    assert not np.array_equal(seen, player.act(pictures(2), asked, blank))
+    assert not np.array_equal(seen, player.act(pictures(2), asked, dark))
+
+
+def test_acting_draws_nothing_at_random_and_leaves_the_policy_in_eval_mode(player):
+    player.policy.train()
+    first = player.act(pictures(2), ["reach", "lift"], Inputs())
+    assert not player.policy.training
+    np.testing.assert_array_equal(first, player.act(pictures(2), ["reach", "lift"], Inputs()))
+    assert first.shape == (2, CHUNK, 7) and set(np.unique(first[..., 6])) <= {-1.0, 1.0}
+
+
+def test_missing_and_repeated_episodes_are_noticed(played):
+    with pytest.raises(AssertionError, match="twice"):
+        in_manifest_order([*played, played[0]], PROTOCOL)
+    with pytest.raises(KeyError):
+        in_manifest_order(played[:-1], PROTOCOL)
+    stray = Played(Start("reach", 99, 0), Outcome("reach", 99, 0, "", False, 1, 0.0, 0.0), np.zeros((1, 7)))
+    with pytest.raises(KeyError):
+        in_manifest_order([*played[1:], stray], PROTOCOL)

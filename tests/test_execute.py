@@ -1,0 +1,210 @@
+"""One run, whole: the same plan gives the same bits twice, and what is recorded is what happened."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from demonstrations import episodes, write
+from safetensors.torch import load_file
+
+from workbench.backbones.registry import EMBEDDED
+from workbench.benchmarks.contract import Protocol
+from workbench.collect import collect, collected_folder
+from workbench.errors import UserError
+from workbench.execute import execute, load_player
+from workbench.ledger import tensor_hash
+from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, run_id
+from workbench.record import Record, open_record, read_log
+from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, Slot, Spec
+from workbench.weights import WEIGHTS, file_hash
+
+DATA = Expert(tasks=("reach",), episodes=4)
+BUDGET = Budget(steps=5, batch=4, warmup_steps=1)
+PROTOCOL = Protocol(tasks=("reach",), initial_states=3)
+MIXED = Spec(
+    vision=Slot(tune=LastBlocks(blocks=1)),
+    projector=Slot(module="mlp", weights="random"),
+    embeddings=Slot(tune=Frozen()),
+    language=Slot(tune=Lora(rank=2)),
+)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root that holds the demonstrations and nothing else."""
+    root = tmp_path_factory.mktemp("source")
+    collect(DATA, collected_folder(root, DATA))
+    return root
+
+
+@pytest.fixture
+def root(source: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(source, tmp_path / "runs")
+
+
+def finetune(spec: Spec = MIXED, **changes: Any) -> Finetune:
+    return Finetune(spec=spec, data=DATA, budget=BUDGET, protocol=PROTOCOL).model_copy(update=changes)
+
+
+def done(plan: Plan, root: Path) -> Record:
+    execute(plan, root)
+    return open_record(root, run_id(plan))
+
+
+def timeless(record: Record) -> dict[str, Any]:
+    """All that a record says but the wall-clock."""
+    log = [{k: v for k, v in row.items() if k != "train/update_s"} for row in read_log(record.folder)]
+    outcomes = [{k: v for k, v in asdict(outcome).items() if k != "seconds"} for outcome in record.outcomes()]
+    result = {k: v for k, v in record.result.items() if "seconds" not in k}
+    return {"log": log, "outcomes": outcomes, "result": result, "ledger": record.ledger()}
+
+
+def test_the_same_plan_gives_the_same_bits_twice(source, tmp_path):
+    """With everything that draws: new adapters, a new projector and head, shuffling, and dropout while training."""
+    folder = shutil.copytree(EMBEDDED, tmp_path / "vlm")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["attention_dropout"] = config["vision_config"]["attention_dropout"] = 0.3
+    (folder / "config.json").write_text(json.dumps(config))
+    plan = finetune(MIXED.model_copy(update={"backbone": str(folder)}))
+    records = []
+    for place in ("first", "second"):
+        root = shutil.copytree(source, tmp_path / place)
+        torch.manual_seed(len(records))  # what a worker did before must not matter
+        np.random.seed(len(records))
+        records.append(done(plan, root))
+    first, second = records
+    assert first.error is None and timeless(first) == timeless(second)
+    assert file_hash(first.folder / WEIGHTS) == file_hash(second.folder / WEIGHTS) == first.result["weights_sha256"]
+    assert len(timeless(first)["outcomes"]) == 3 and len(timeless(first)["log"]) == 5
+
+
+@pytest.fixture(scope="module")
+def record(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """A finished run that tests read and play again, but do not change."""
+    return done(finetune(), shutil.copytree(source, tmp_path_factory.mktemp("finished") / "runs"))
+
+
+def test_another_seed_gives_other_weights(record, root):
+    first, second = record, done(finetune(seed=1), root)
+    assert first.result["weights_sha256"] != second.result["weights_sha256"]
+
+
+def test_training_leaves_the_global_generator_alone(root):
+    torch.manual_seed(8)
+    state = torch.random.get_rng_state()
+    execute(Inject(spec=MIXED, data=DATA, budget=BUDGET), root)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_the_weights_reload_bit_for_bit_and_play_the_same_episodes(record):
+    root = record.folder.parent
+    player = load_player(root, record.id)
+    stored, found = load_file(record.folder / WEIGHTS), player.policy.state_dict()
+    assert stored.keys() == found.keys() and all(torch.equal(stored[name], found[name]) for name in stored)
+    again = done(Evaluate(of=record.id, protocol=PROTOCOL, inputs=Inputs()), root)
+    for one, other in zip(record.outcomes(), again.outcomes(), strict=True):
+        assert asdict(one) | {"seconds": 0} == asdict(other) | {"seconds": 0}
+    assert again.ledger() == record.ledger()
+    assert again.result["manifest"] == record.result["manifest"] == PROTOCOL.manifest_digest()
+
+
+def test_the_ledgers_hashes_are_those_of_the_stored_tensors(record):
+    policy = load_player(record.folder.parent, record.id).policy
+    for row in record.ledger()["rows"]:
+        slot = policy.get_submodule(row["slot"])
+        assert tensor_hash([*slot.named_parameters(), *slot.named_buffers()]) == row["after"]
+        assert (row["before"] == row["after"]) == (row["slot"] == "embeddings")
+
+
+def test_a_recorded_run_is_complete(small_run):
+    """The files and keys that tables, plots and other tools read."""
+    record = small_run.record
+    names = {path.name for path in record.folder.iterdir()}
+    assert {"plan.json", "result.json", "ledger.json", "log.jsonl", "episodes.jsonl", WEIGHTS, "films"} <= names
+    log = list(read_log(record.folder))
+    assert [row["train/step"] for row in log] == list(range(small_run.plan.budget.steps))
+    assert {"train/loss", "train/grad_norm", "train/lr", "train/update_s", "train/arm", "train/gripper"} <= set(log[0])
+    assert record.result["final_loss"] == pytest.approx(np.mean([row["train/loss"] for row in log][-20:]))
+    assert record.result["samples"] == small_run.plan.budget.steps * small_run.plan.budget.batch
+    outcomes = record.outcomes()
+    assert record.result["success"] == np.mean([o.success for o in outcomes])
+    assert [(o.task, o.initial_state, o.seed) for o in outcomes] == [
+        (s.task, s.initial_state, s.seed) for s in small_run.plan.protocol.manifest()
+    ]
+    assert [row["slot"] for row in record.ledger()["rows"]] == list(SLOTS)
+    assert record.result["machine"]["threads"] == 1 and "torch" in record.result["machine"]["packages"]
+    films = sorted(path.name for path in (record.folder / "films").iterdir())
+    assert [film[:9] for film in films] == ["reach-000", "reach-001"]
+    assert all((record.folder / "films" / film).stat().st_size > 500 for film in films)
+
+
+def test_training_on_the_demonstrations_lowers_the_loss(root):
+    plan = Inject(spec=Spec(), data=DATA, budget=Budget(steps=30, batch=16, warmup_steps=2))
+    losses = [row["train/loss"] for row in read_log(done(plan, root).folder)]
+    assert np.mean(losses[-5:]) < 0.8 * losses[0]
+
+
+def test_an_injected_encoder_is_taken_over_as_it_was_trained_and_stays_so_when_frozen(root):
+    injection = done(Inject(spec=Spec(), data=DATA, budget=BUDGET), root)
+    assert injection.result["episodes"] == 0 and not (injection.folder / "films").exists()
+    after = {row["slot"]: row["after"] for row in injection.ledger()["rows"]}
+    spec = Spec(vision=Slot(weights=f"run:{injection.id}", tune=Frozen()))
+    rows = {row["slot"]: row for row in done(finetune(spec), root).ledger()["rows"]}
+    assert rows["vision"]["before"] == rows["vision"]["after"] == after["vision"]
+    assert rows["vision"]["trainable"] == 0 and rows["vision"]["weights"] == f"run:{injection.id}"
+    assert rows["language"]["before"] != after["language"]  # only the encoder was taken over
+
+
+def test_blank_inputs_are_played_with_the_same_policy_on_the_same_manifest(record):
+    blind = done(Evaluate(of=record.id, protocol=PROTOCOL, inputs=Inputs(image="blank")), record.folder.parent)
+    assert blind.result["manifest"] == record.result["manifest"] and blind.result["episodes"] == 3
+    assert blind.ledger() == record.ledger() and not (blind.folder / WEIGHTS).exists()
+
+
+def test_a_run_that_meets_nan_is_recorded_as_failed_and_saves_no_weights(root):
+    plan = finetune(Spec(), budget=BUDGET.model_copy(update={"learning_rate": 1e30, "warmup_steps": 0}))
+    record = done(plan, root)
+    assert record.error is not None and record.error.startswith("NotFinite: ")
+    assert "is not finite at step" in record.error and "'arm':" in record.error and "frames=(" in record.error
+    assert record.result["episodes"] == 0 and "success" not in record.result
+    assert not (record.folder / WEIGHTS).exists() and not (record.folder / "episodes.jsonl").exists()
+    played = done(Evaluate(of=record.id, protocol=PROTOCOL, inputs=Inputs()), root)
+    assert played.error is not None and record.id in played.error
+
+
+@pytest.mark.parametrize("stage", ["training", "playing"])
+def test_an_interrupted_run_is_unfinished_and_starting_again_gives_the_same_result(root, record, stage):
+    class Stopped(Exception):
+        pass
+
+    def report(now: str, finished: int, total: int) -> None:
+        if now == stage and finished == 2:
+            raise Stopped
+
+    plan = finetune()
+    with pytest.raises(Stopped):
+        execute(plan, root, report)
+    assert not (root / run_id(plan) / "result.json").exists()
+    assert timeless(done(plan, root)) == timeless(record)
+
+
+def test_progress_is_reported_to_the_last_step_and_episode(root):
+    told: list[tuple[str, int, int]] = []
+    execute(finetune(), root, lambda *now: told.append(now))
+    assert told == [("training", i, 5) for i in range(1, 6)] + [("playing", i, 3) for i in range(1, 4)]
+
+
+def test_demonstrations_with_another_kind_of_action_are_refused(root, tmp_path):
+    folder = write(tmp_path / "other", episodes())
+    with pytest.raises(UserError, match="have 3 dimensions; a policy here has 7"):
+        execute(finetune(data=Folder(path=str(folder))), root)
+
+
+def test_demonstrations_that_were_not_collected_yet_are_said_to_be_missing(tmp_path):
+    with pytest.raises(UserError, match="workbench collect"):
+        execute(finetune(), tmp_path)
