@@ -57,10 +57,10 @@ def done(plan: Plan, root: Path) -> Record:
 
 
 def timeless(record: Record) -> dict[str, Any]:
-    """All that a record says but the wall-clock."""
+    """All that a record says but the wall-clock and the memory of the process that it ran in."""
     log = [{k: v for k, v in row.items() if k != "train/update_s"} for row in read_log(record.folder)]
     outcomes = [{k: v for k, v in asdict(outcome).items() if k != "seconds"} for outcome in record.outcomes()]
-    result = {k: v for k, v in record.result.items() if "seconds" not in k}
+    result = {k: v for k, v in record.result.items() if "seconds" not in k and k != "process_peak_mib"}
     return {"log": log, "outcomes": outcomes, "result": result, "ledger": record.ledger()}
 
 

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +9,14 @@ import torch
 
 from encoders.torchvision_ops import ensure
 from workbench.backbones.embedded import tiny_paligemma
-from workbench.backbones.registry import EMBEDDED, load_backbone
+from workbench.backbones.registry import load_backbone
 from workbench.benchmarks.rendering import Camera, View
 from workbench.benchmarks.simulator import mujoco
 from workbench.benchmarks.tabletop.world import BLOCKS, CAMERA, PLATES, World
 from workbench.plan import Budget
 from workbench.pretraining.dense import CLASSES, DenseHead, classes, dense_loss, dense_targets
 from workbench.pretraining.questions import BINS, LOCATIONS, NUMBERS, VERBS, ask, name, relation
-from workbench.pretraining.reading import Writer, answer_loss, look, read
+from workbench.pretraining.reading import look
 from workbench.pretraining.recipe import Recipe, pretrain
 from workbench.pretraining.scenes import KINDS, SHADES, Scenes, project, render_scenes
 from workbench.train import train
@@ -34,13 +33,6 @@ def scenes() -> Scenes:
     *_, (done, scenes) = render_scenes(300, SIDE, 0)
     assert done == len(scenes) == 300
     return scenes
-
-
-@pytest.fixture(scope="module")
-def native() -> tuple[Any, Any]:
-    """The shipped model and its processor, as transformers loads them."""
-    model = AutoModelForImageTextToText.from_pretrained(EMBEDDED, local_files_only=True).eval()
-    return model, AutoProcessor.from_pretrained(EMBEDDED, local_files_only=True)
 
 
 def test_projected_points_are_where_mujoco_draws_them():
@@ -70,7 +62,7 @@ def test_projected_points_are_where_mujoco_draws_them():
         rows, columns = np.nonzero(frame[..., 0] > 2 * frame[..., 1] + 20)
         x, y = project(point[None], view)[0] * SIDE
         if 2 < x < SIDE - 2 and 2 < y < SIDE - 2:
-            assert abs(columns.mean() + 0.5 - x) < 1.5 and abs(rows.mean() + 0.5 - y) < 1.5
+            assert abs(columns.mean() + 0.5 - x) < 0.6 and abs(rows.mean() + 0.5 - y) < 0.6  # pixels
             checked += 1
     camera.close()
     assert checked > 20
@@ -144,58 +136,6 @@ def test_relations_are_seen_from_the_second_thing():
     assert relation(np.array([0.2, 0.5]), here) == "left" and relation(np.array([0.8, 0.5]), here) == "right"
     assert relation(np.array([0.5, 0.2]), here) == "above" and relation(np.array([0.5, 0.8]), here) == "below"
     assert relation(np.array([0.2, 0.8]), here) == "left below" and relation(here, here) == "here"
-
-
-def test_every_answer_can_be_written_with_the_shipped_tokenizer(scenes, native):
-    tokenizer, random = native[1].tokenizer, np.random.default_rng(2)
-    for n in range(100):
-        _, answer = ask(scenes, n, random)
-        ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
-        assert tokenizer.decode(ids).strip() == answer
-        if answer.startswith("<loc"):
-            assert len(ids) == 2
-
-
-def processed(native: tuple[Any, Any], scenes: Scenes, question: str, answer: str) -> dict[str, torch.Tensor]:
-    """A question and its answer as the model's own processor lays them out for training."""
-    given = native[1](images=[scenes.image[0]], text=[f"<image>{question}"], suffix=[answer], return_tensors="np")
-    return {key: torch.from_numpy(np.asarray(value)) for key, value in given.items()}
-
-
-@pytest.mark.parametrize("answer", ["<loc03><loc31>", "the red block", "left above"])
-def test_questions_are_laid_out_as_the_models_own_processor_does(native, scenes, answer):
-    question = "point to the yellow plate"
-    given = processed(native, scenes, question, answer)
-    asked = Writer(native[1].tokenizer).rows(scenes.part(0, 1), [(question, answer)])
-    words = (given["input_ids"][0] != native[0].config.image_token_index).nonzero()[0, 0]
-    ids, types, labels = (given[key][0, words:] for key in ("input_ids", "token_type_ids", "labels"))
-    assert asked.ids_BT[0].tolist() == ids[:-1].tolist()  # nothing follows the last answer token
-    assert asked.type_BT[0].tolist() == types[:-1].tolist()
-    assert asked.label_BT[0].tolist() == labels[1:].tolist()  # each token's label is the next token
-
-
-def test_the_loss_is_the_models_own(native, scenes):
-    model, question, answer = native[0], "find the red block", "<loc11><loc05>"
-    given = processed(native, scenes, question, answer)
-    with torch.no_grad():
-        expected = model(**given).loss
-        part = scenes.part(0, 1)
-        asked = Writer(native[1].tokenizer).rows(part, [(question, answer)])
-        found = answer_loss(model, read(model, look(model, part), asked), asked)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
-
-
-def test_several_questions_about_a_picture_are_answered_as_if_asked_alone(native, scenes):
-    """Rows of different lengths are padded, and a picture's tokens are shared by its questions."""
-    model, writer = native[0], Writer(native[1].tokenizer)
-    pairs = [("find the red block", "<loc11><loc05>"), ("how many blocks", "two"), ("show me it", "left"), ("a", "no")]
-    with torch.no_grad():
-        asked = writer.rows(scenes.part(0, 2), pairs)
-        together = read(model, look(model, asked.scenes), asked)
-        for i, pair in enumerate(pairs):
-            one = writer.rows(scenes.part(i // 2, i // 2 + 1), [pair])
-            alone = read(model, look(model, one.scenes), one)[0]
-            torch.testing.assert_close(together[i, : len(alone)], alone, rtol=0, atol=1e-5)
 
 
 def test_dense_targets_say_which_patch_holds_a_centre_and_where_in_it(scenes):

@@ -13,7 +13,7 @@ from workbench.benchmarks.tabletop.world import BLOCKS, COLOURS, PLATES
 from workbench.errors import UserError
 
 EPISODES = 60
-CHOICES = {"reach": BLOCKS + PLATES, "lift": BLOCKS, "put-on": BLOCKS * PLATES, "stack": BLOCKS * (BLOCKS - 1)}
+CHOICES = {"reach": BLOCKS, "lift": BLOCKS, "put-on": BLOCKS * PLATES, "stack": BLOCKS * (BLOCKS - 1)}
 """How many different instructions one layout admits."""
 
 
@@ -32,7 +32,7 @@ def successes(
     env.reset(options={"starts": starts})
     done = np.zeros(EPISODES, bool)
     for _ in range(FAMILIES[family].horizon):
-        playing = ~done & (np.arange(EPISODES) < count)
+        playing = ~done & ~env.lost & (np.arange(EPISODES) < count)
         actions = np.zeros((EPISODES, 7))
         for row in np.flatnonzero(playing):
             actions[row] = act(int(row))
@@ -53,8 +53,7 @@ def test_the_expert_solves_at_least_98_percent_of_held_out_layouts(env, family):
 def test_without_the_instruction_the_same_expert_is_at_chance(env, family):
     """Each object (or pair) in turn is taken for the one that is meant, whatever was asked."""
     wheres = {"put-on": range(BLOCKS, BLOCKS + PLATES), "stack": range(BLOCKS)}.get(family, [None])
-    things = range(BLOCKS + PLATES if family == "reach" else BLOCKS)
-    pairs = [(thing, where) for where in wheres for thing in things if thing != where]
+    pairs = [(thing, where) for where in wheres for thing in range(BLOCKS) if thing != where]
     assert len(pairs) == CHOICES[family]
 
     def blind(thing: int, where: int | None) -> Callable[[int], np.ndarray]:
@@ -65,14 +64,28 @@ def test_without_the_instruction_the_same_expert_is_at_chance(env, family):
 
         return act
 
-    solved = np.stack([successes(env, family, blind(*pair), count=12) for pair in pairs])
-    assert solved.mean() <= 1 / len(pairs) + 0.02
+    solved = np.stack([successes(env, family, blind(*pair), count=60 if len(pairs) < 6 else 12) for pair in pairs])
+    assert solved.mean() <= 1 / len(pairs) + 0.05  # some pass over the right thing on the way to another
     assert solved.mean(axis=1).max() <= 0.6  # no fixed choice is a good one
 
 
-def test_standing_still_solves_nothing(env):
-    for family in FAMILIES:
-        assert not successes(env, family, lambda row: np.array([0, 0, 0, 0, 0, 0, -1.0]), count=12).any(), family
+@pytest.mark.parametrize("family", ["reach", "lift"])
+def test_trying_one_block_after_another_does_not_help(env, family):
+    """Settling on a wrong block ends the episode: a tour that ignores the words is at chance."""
+    age = np.zeros(EPISODES, int)
+
+    def tour(row: int) -> np.ndarray:
+        goal, data = env.goals[row], env.data[row]
+        assert goal is not None and data is not None
+        age[row] += 1
+        return expert(env.world, data, replace(goal, thing=min(age[row] // 6, BLOCKS - 1)))
+
+    assert successes(env, family, tour).mean() <= 1 / BLOCKS + 0.15
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_standing_still_solves_nothing(env, family):
+    assert not successes(env, family, lambda row: np.array([0, 0, 0, 0, 0, 0, -1.0])).any()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -85,7 +98,11 @@ def test_progress_rises_with_the_stages_and_ends_at_one(env, family):
         if done[0]:
             break
     assert seen == sorted(seen) and seen[-1] == 1.0
-    assert len(set(seen)) == {"reach": 2, "lift": 4, "put-on": 5, "stack": 5}[family]
+    goal, data = env.goals[0], env.data[0]
+    assert goal is not None and data is not None
+    stages = len(FAMILIES[family].stages(env.world, data, goal))
+    assert set(seen) <= {reached / stages for reached in range(stages + 1)}
+    assert len(set(seen)) >= stages  # most stages are seen one by one
 
 
 def test_the_expert_is_a_function_of_the_state_alone(env):

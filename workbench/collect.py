@@ -90,12 +90,14 @@ def _demonstrate(env: TabletopVectorEnv, start: Start, noise: float) -> Episode 
         actions.append(action)
         disturbed = action.copy()
         disturbed[:3] += random.normal(0.0, noise, 3)
-        observation, _, success, _, _ = env.step(disturbed[None])
-        if success[0]:
+        observation, _, ended, _, info = env.step(disturbed[None])
+        if info["is_success"][0]:
             return Episode(
                 image=np.stack(images),
                 state=np.stack(states).astype(np.float32),
                 action=np.stack(actions).astype(np.float32),
                 instruction=info["task_description"][0],
             )
+        if ended[0]:
+            break
     return None

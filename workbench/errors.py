@@ -8,7 +8,11 @@ class UserError(Exception):
     """A sentence that names the value, the choices and the remedy."""
 
 
-class NotFinite(RuntimeError):
+class RunFailed(RuntimeError):
+    """A run came to nothing; it is recorded as failed, with this reason."""
+
+
+class NotFinite(RunFailed):
     """A loss or a gradient was NaN or infinite; raised before the optimiser could use it."""
 
 

@@ -114,7 +114,7 @@ def _advance(env: TabletopVectorEnv, tables: dict[int, Table], action: np.ndarra
     success = env.advance(action, playing)
     for row in sorted(tables):
         tables[row].actions.append(action[row])
-        if success[row] or env.age[row] >= env.horizon(row):
+        if env.ended(row, bool(success[row])):
             steps, progress = int(env.age[row]), float(env.best[row])
             yield tables.pop(row).ended(success=bool(success[row]), steps=steps, progress=progress)
             env.leave(row)

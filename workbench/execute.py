@@ -2,6 +2,7 @@
 
 import json
 import platform
+import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ from workbench.benchmarks.contract import Protocol
 from workbench.build import ACTIONS, build
 from workbench.collect import open_data
 from workbench.data.statistics import Statistics
-from workbench.errors import NotFinite, UserError
+from workbench.errors import RunFailed, UserError
 from workbench.evaluate import Played, Player, in_manifest_order, play
 from workbench.film import write_films
 from workbench.imitate import ActionScale, Demonstrations, imitation_loss
-from workbench.ledger import Audit, LedgerBroken
-from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan
+from workbench.ledger import Audit
+from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, needs
 from workbench.policy import Policy
 from workbench.record import begin, open_record, write_episodes, write_json
 from workbench.train import Step, train
@@ -44,6 +45,9 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
     """Carry out `plan` and write its record under `root`. A run that met NaN is recorded as failed."""
     began, folder = time.perf_counter(), begin(root, plan)
     try:
+        for id in needs(plan):
+            if error := open_record(root, id).error:
+                raise RunFailed(f"the run {id}, which this one starts from, failed: {error}")
         match plan:
             case Finetune() | Inject():
                 result = _train(plan, root, folder, report)
@@ -51,9 +55,10 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
                 result = _evaluate_again(plan, root, folder, report)
             case _:
                 assert_never(plan)
-    except (NotFinite, LedgerBroken) as error:
+    except RunFailed as error:
         result = {"error": f"{type(error).__name__}: {error}", "episodes": 0}
-    result |= {"seconds": round(time.perf_counter() - began, 3), "machine": machine()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    result |= {"seconds": round(time.perf_counter() - began, 3), "process_peak_mib": peak, "machine": machine()}
     write_json(folder / "result.json", result)
 
 
@@ -122,11 +127,8 @@ def _logged(step: Step) -> dict[str, float]:
 
 
 def _evaluate_again(plan: Evaluate, root: Path, folder: Path, report: Report) -> dict[str, Any]:
-    record = open_record(root, plan.of)
-    if record.error:
-        return {"error": f"the run {plan.of} that was to be played has failed: {record.error}", "episodes": 0}
     player = load_player(root, plan.of)
-    write_json(folder / "ledger.json", record.ledger())
+    write_json(folder / "ledger.json", open_record(root, plan.of).ledger())
     return _play(player, plan.protocol, plan.inputs, folder, report)
 
 

@@ -8,7 +8,7 @@ from workbench.errors import unknown
 class ChunkHead(nn.Module):
     """An MLP for the arm (tanh) and one for the gripper (logit), after VLM4VLA's head (arXiv:2601.03309, §3.2).
 
-    `query_E` starts as the embedding that it is given (prompt tuning, arXiv:2104.08691, §3.2), not at zero as VLM4VLA's:
+    `query_E` starts as the embedding that it is given (prompt tuning, arXiv:2104.08691, §3.2), not at zero:
     an RMSNorm of nearly zero has a slope of a thousand, and its gradient drowned all others under the clipping.
     `forward(hidden_BE)` gives `arm [B, K, A - 1]` in [-1, 1] and `grip [B, K]` logits of "closed".
     """

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from workbench.errors import RunFailed
 from workbench.policy import Policy
 from workbench.spec import SLOTS, SlotName, Spec
 
@@ -19,7 +20,7 @@ MOVED = {"frozen": "frozen", "full": "full", "lora": "part", "last-blocks": "par
 """How much of a slot each kind of tune trains."""
 
 
-class LedgerBroken(RuntimeError):
+class LedgerBroken(RunFailed):
     """A slot did something else than its spec says; the run is worthless and stops."""
 
 

@@ -73,7 +73,7 @@ def pretrain_backbone(output: Path, scenes: int | None, steps: int | None, seed:
                 progress(done, total)
     scores = json.loads((output / "recipe.json").read_text())["scores"]
     console.print("  ".join(f"{name} {value:.3g}" for name, value in scores.items()))
-    console.print(f"The backbone lies in {output}; a study uses it as: backbone = \"{output.resolve()}\"")
+    console.print(f'The backbone lies in {output}; a study uses it as: backbone = "{output.resolve()}"')
 
 
 def show_run(id: str, root: Path, format: Literal["terminal", "json"]) -> None:

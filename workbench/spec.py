@@ -44,7 +44,7 @@ class Lora(Value):
 
 
 class LastBlocks(Value):
-    """Only the last `blocks` transformer blocks of the slot are trained, and what follows them."""
+    """Only the last `blocks` transformer blocks of the slot are trained."""
 
     kind: Literal["last-blocks"] = "last-blocks"
     blocks: int = Field(ge=1)

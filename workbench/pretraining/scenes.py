@@ -103,6 +103,7 @@ class Painter:
         self.world.move(self.data, tip + [0.0, hidden, 0.0])
         self.camera.aim(view)
         mujoco.mj_kinematics(model, self.data)
+        mujoco.mj_camlight(model, self.data)  # without it the world's light stays off
         scenes.image[n] = self.camera.frame(self.data)
         scenes.at[n] = project(points, view)
         scenes.shown[n] &= ((scenes.at[n] > 0.0) & (scenes.at[n] < 1.0)).all(axis=1)

@@ -56,6 +56,7 @@ class TabletopVectorEnv(VectorEnv):
         self.goals: list[Goal | None] = [None] * count
         self.data: list[mujoco.MjData | None] = [None] * count
         self.age = np.zeros(count, np.int64)
+        self.lost = np.zeros(count, bool)
         self.best = np.zeros(count)
         self.grip = -np.ones(count, np.float32)
 
@@ -67,13 +68,13 @@ class TabletopVectorEnv(VectorEnv):
             if start is not None:
                 layout, goal = layout_and_goal(start)
                 self.layouts[row], self.goals[row], self.data[row] = layout, goal, self.world.place(layout)
-                self.age[row], self.best[row], self.grip[row] = 0, 0.0, -1.0
+                self.age[row], self.lost[row], self.best[row], self.grip[row] = 0, False, 0.0, -1.0
         return self.observe(), self._info(np.zeros(self.num_envs, bool))
 
     def step(self, actions: np.ndarray) -> tuple[dict, np.ndarray, np.ndarray, np.ndarray, dict]:
         success = self.advance(actions, np.ones(self.num_envs, bool))
-        truncated = ~success & np.array([g is not None and a >= FAMILIES[g.family].horizon for g, a in self._rows()])
-        return self.observe(), success.astype(np.float64), success, truncated, self._info(success)
+        late = np.array([g is not None and a >= FAMILIES[g.family].horizon for g, a in self._rows()])
+        return self.observe(), success.astype(np.float64), success | self.lost, late, self._info(success)
 
     def advance(self, actions: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Physics without pictures: one control step of the chosen rows (bool `[count]`); returns success `[count]`."""
@@ -86,6 +87,7 @@ class TabletopVectorEnv(VectorEnv):
             stages = FAMILIES[goal.family].stages(self.world, data, goal)
             success[row] = stages[-1]
             self.best[row] = 1.0 if stages[-1] else max(self.best[row], sum(stages) / len(stages))
+            self.lost[row] = FAMILIES[goal.family].choice(self.world, data) not in (None, goal.thing)
             self.age[row] += 1
         return success
 
@@ -107,6 +109,10 @@ class TabletopVectorEnv(VectorEnv):
         goal, data = self.goals[row], self.data[row]
         assert goal is not None and data is not None, "reset the row first"
         return expert(self.world, data, goal)
+
+    def ended(self, row: int, success: bool) -> bool:
+        """Solved, lost by settling on the wrong block, or out of time."""
+        return success or bool(self.lost[row]) or bool(self.age[row] >= self.horizon(row))
 
     def horizon(self, row: int) -> int:
         goal = self.goals[row]

@@ -12,6 +12,10 @@ import numpy as np
 from workbench.benchmarks.simulator import mujoco
 from workbench.benchmarks.tabletop.world import BLOCK_HALF, BLOCKS, PLATES, STEP, SUCTION, Layout, World
 
+OVER = 0.06
+"""Metres in the plane within which the tip is over a block, if no other is nearer (blocks lie at least 8.5 cm apart)."""
+HOVER = 0.10
+"""Height of the tip over the table at which the expert reaches: over the thing, not down to it."""
 CLEARANCE = 0.06
 """Metres above a top at which the expert travels."""
 
@@ -28,12 +32,14 @@ class Goal:
 
 @dataclass(frozen=True)
 class Family:
-    """A task family; `stages` counts how many of its `steps` are done, the last one being success."""
+    """A task family. `stages` says which of its stages are reached, the last one being success; `choice` is the block that
+    the policy has settled on, and settling on another than the named one ends the episode: trying all does not help."""
 
     horizon: int
     draw: Callable[[np.random.Generator], tuple[int, int | None]]
     phrase: str
     stages: Callable[[World, mujoco.MjData, "Goal"], tuple[bool, ...]]
+    choice: Callable[[World, mujoco.MjData], int | None]
 
 
 def thing_name(layout: Layout, index: int) -> str:
@@ -58,8 +64,15 @@ def _touched(world: World, data: mujoco.MjData, index: int) -> bool:
     return across < SUCTION and above < 0.02
 
 
+def _rests_over(world: World, data: mujoco.MjData) -> int | None:
+    """The block over which the tip has come to rest: near it in the plane, and slower than half a step."""
+    across = np.linalg.norm(world.tops(data)[:BLOCKS, :2] - world.tip(data)[:2], axis=1)
+    return int(np.argmin(across)) if across.min() < OVER and world.speed(data) < 0.5 else None
+
+
 def _reach(world: World, data: mujoco.MjData, goal: Goal) -> tuple[bool, ...]:
-    return (_touched(world, data, goal.thing),)
+    across, _ = _away(world, data, goal.thing)
+    return across < 1.5 * OVER, _rests_over(world, data) == goal.thing
 
 
 def _lift(world: World, data: mujoco.MjData, goal: Goal) -> tuple[bool, ...]:
@@ -87,15 +100,16 @@ def _two_blocks(random: np.random.Generator) -> tuple[int, int]:
 
 
 FAMILIES: dict[str, Family] = {
-    "reach": Family(16, lambda r: (int(r.integers(BLOCKS + PLATES)), None), "reach the {thing}", _reach),
-    "lift": Family(24, lambda r: (int(r.integers(BLOCKS)), None), "lift the {thing}", _lift),
+    "reach": Family(16, lambda r: (int(r.integers(BLOCKS)), None), "reach the {thing}", _reach, _rests_over),
+    "lift": Family(24, lambda r: (int(r.integers(BLOCKS)), None), "lift the {thing}", _lift, World.held),
     "put-on": Family(
         36,
         lambda r: (int(r.integers(BLOCKS)), BLOCKS + int(r.integers(PLATES))),
         "put the {thing} on the {where}",
         _onto,
+        World.held,
     ),
-    "stack": Family(36, _two_blocks, "stack the {thing} on the {where}", _onto),
+    "stack": Family(36, _two_blocks, "stack the {thing} on the {where}", _onto, World.held),
 }
 
 
@@ -118,7 +132,7 @@ def expert(world: World, data: mujoco.MjData, goal: Goal) -> np.ndarray:
     action = np.zeros(7)
     action[6] = -1.0
     if goal.family == "reach":
-        action[:3] = _toward(tip, _funnel(tip, tops[goal.thing]))
+        action[:3] = _toward(tip, np.array([*tops[goal.thing, :2], HOVER]))
     elif held == goal.thing:
         action[6] = 1.0
         if goal.where is None:

@@ -59,6 +59,7 @@ def _mjcf() -> str:
     )
     return f"""
 <mujoco model="tabletop">
+  <size nuserdata="3"/>
   <option timestep="0.005" cone="elliptic"/>
   <default><default class="ghost"><geom type="cylinder" contype="0" conaffinity="0"/></default></default>
   <visual><headlight ambient="0.45 0.45 0.45" diffuse="0.45 0.45 0.45" specular="0 0 0"/></visual>
@@ -99,7 +100,10 @@ def sample_layout(random: np.random.Generator, apart: float = 0.085) -> Layout:
         gaps = np.linalg.norm(spots[:, None] - spots[None], axis=-1) + np.eye(len(spots))
         if gaps.min() >= apart:
             break
-    gripper = np.array([*random.uniform(-REACH, REACH, 2), random.uniform(0.12, 0.17)])
+    while True:
+        gripper = np.array([*random.uniform(-REACH, REACH, 2), random.uniform(0.06, 0.14)])
+        if np.linalg.norm(spots[:BLOCKS] - gripper[:2], axis=1).min() >= apart:
+            break
     return Layout(spots[:BLOCKS], spots[BLOCKS:], gripper, colours)
 
 
@@ -149,6 +153,10 @@ class World:
         on = np.flatnonzero(data.eq_active)
         return int(on[0]) if len(on) else None
 
+    def speed(self, data: mujoco.MjData) -> float:
+        """How far the last control step moved the tip in the plane, in units of the largest action."""
+        return float(np.linalg.norm(data.userdata[:2])) / STEP
+
     def step(self, data: mujoco.MjData, action: np.ndarray) -> None:
         """One control step: `action [7]` in [-1, 1] is Δx Δy Δz Δroll Δpitch Δyaw gripper (+1 = closed).
 
@@ -160,6 +168,7 @@ class World:
         goal = np.clip(
             start + STEP * action[:3], [-REACH - 0.05, -REACH - 0.05, 0.006], [REACH + 0.05, REACH + 0.05, TOP]
         )
+        data.userdata[:] = goal - start
         for i in range(1, SUBSTEPS + 1):
             self.move(data, start + (goal - start) * i / SUBSTEPS)
             mujoco.mj_step(self.model, data)
