@@ -13,7 +13,7 @@ from workbench.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = sorted(set(re.findall(r"`?workbench ([a-z]+)", README)))
+COMMANDS = sorted(set(re.findall(r"(?:`|&& )workbench ([a-z]+)", README)))
 
 
 def test_every_command_of_the_readme_exists_and_every_command_is_in_the_readme() -> None:

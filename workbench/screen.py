@@ -105,20 +105,12 @@ def show_run(id: str, root: Path, format: Literal["terminal", "json"]) -> None:
 def ledger_table(ledger: dict[str, Any]) -> Table:
     """One row a slot: what was asked, what happened."""
     table = Table(title=f"Ledger · {ledger['new_parameters']:,} of {ledger['total_parameters']:,} parameters are new")
-    for name in ("slot", "module", "weights", "tune"):
-        table.add_column(name)
-    for name in ("parameters", "trainable", "gradients", "before", "after"):
-        table.add_column(name, justify="right")
+    for name in ("slot", "filled with", "tune"):
+        table.add_column(name, overflow="fold")
+    for name in ("trainable", "of", "bits"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in ledger["rows"]:
-        table.add_row(
-            row["slot"],
-            row["module"],
-            row["weights"],
-            row["tune"],
-            f"{row['parameters']:,}",
-            f"{row['trainable']:,}",
-            f"{row['gradient']}/{row['tensors']}",
-            row["before"][:6],
-            row["after"][:6],
-        )
+        bits = "unmoved" if row["before"] == row["after"] else f"{row['before'][:4]} → {row['after'][:4]}"
+        figures = (f"{row['trainable']:,}", f"{row['parameters']:,}", bits)
+        table.add_row(row["slot"], f"{row['module']}, {row['weights']}", row["tune"], *figures)
     return table
