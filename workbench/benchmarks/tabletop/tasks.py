@@ -13,7 +13,7 @@ from workbench.benchmarks.simulator import mujoco
 from workbench.benchmarks.tabletop.world import BLOCK_HALF, BLOCKS, PLATES, STEP, SUCTION, Layout, World
 
 OVER = 0.06
-"""Metres in the plane within which the tip is over a block, if no other is nearer (blocks lie at least 8.5 cm apart)."""
+"""Metres in the plane within which the tip is over a block, if no other is nearer (they lie at least 8.5 cm apart)."""
 HOVER = 0.10
 """Height of the tip over the table at which the expert reaches: over the thing, not down to it."""
 CLEARANCE = 0.06
@@ -32,8 +32,9 @@ class Goal:
 
 @dataclass(frozen=True)
 class Family:
-    """A task family. `stages` says which of its stages are reached, the last one being success; `choice` is the block that
-    the policy has settled on, and settling on another than the named one ends the episode: trying all does not help."""
+    """A task family. `stages` says which of its stages are reached, the last one being success; `choice` is the block
+    that the policy has settled on, and settling on another than the named one ends the episode.
+    """
 
     horizon: int
     draw: Callable[[np.random.Generator], tuple[int, int | None]]
