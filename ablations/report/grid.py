@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table as Grid
 from rich.text import Text
 
-from ablations.notation import ABSENT
+from ablations.notation import ABSENT, SCREENING
 from ablations.report.columns import FAILED, NOT_RUN, Column, Section
 from ablations.report.whiskers import Axis, difference_axis, share_axis
 from ablations.table import Figure
@@ -41,8 +41,9 @@ def grid(section: Section, width: int) -> Grid:
     # The box itself sets columns one apart.
     shown = Grid(box=box.SIMPLE_HEAD, padding=(0, gap - 1, 0, 0), show_edge=False, header_style="bold")
     for column, wanted in zip(fitted.columns, fitted.widths, strict=True):
-        least = wanted if fitted.total(gap) <= width else _title_width(column)
-        shown.add_column(column.title, min_width=least, overflow="fold")
+        fits = fitted.total(gap) <= width
+        least, most = (wanted, wanted) if fits else (_title_width(column), None)
+        shown.add_column(column.title, min_width=least, max_width=most, overflow="fold")
         if axis is not None and column is fitted.columns[0]:
             shown.add_column(axis.labels(), no_wrap=True)
     for row in section.rows:
@@ -82,6 +83,7 @@ def _cell(section: Section, column: Column, row: Any, *, inline: bool) -> Text:
     if not isinstance(value, Figure):
         return Text(text, style=STYLES.get(text, ""))
     if section.drawn is None:
-        text = text.replace(" [", "\n[")
+        head, interval = text.split(" [")
+        text = f"{head}{SCREENING if value.screening else ''}\n[{interval.rstrip(SCREENING)}"
     clear = not section.share and (value.low > 0 or value.high < 0)
     return Text(text, style="bold" if clear else "")
