@@ -144,32 +144,36 @@ def show_table(name: str, root: Path, format: Literal["terminal", "markdown", "l
         print(WRITERS[format](table))
 
 
-def show_plan(name: str, root: Path, format: Literal["terminal", "json"]) -> None:
+def _plan_rows(runs: Sequence[Wanted], root: Path) -> list[dict[str, Any]]:
+    """What `plan` says of each run; parameters are counted once for each model."""
     from workbench.count import trainable_parameters
 
-    study = read_study(name)
     rows: list[dict[str, Any]] = []
-    counted: dict[str, int] = {}
-    for run in wanted(study):
+    counts: dict[str, int] = {}
+    models = {run.id: run.plan for run in runs if not isinstance(run.plan, Evaluate)}
+    for run in runs:
         record = find(root, run.plan)
-        trained = run.plan
-        key = trained.of if isinstance(trained, Evaluate) else trained.spec.model_dump_json()
-        if not isinstance(trained, Evaluate) and key not in counted:
-            counted[key] = trainable_parameters(trained.spec, chunk=trained.budget.chunk)
-            counted[run.id] = counted[key]
-        elif not isinstance(trained, Evaluate):
-            counted[run.id] = counted[key]
+        model = models[run.plan.of if isinstance(run.plan, Evaluate) else run.id]
+        key = model.spec.model_dump_json()
+        if key not in counts:
+            counts[key] = trainable_parameters(model.spec, chunk=model.budget.chunk)
         rows.append(
             {
                 "id": run.id,
                 "arm": run.arm,
                 "seed": run.seed,
                 "kind": run.plan.kind,
-                "trainable_parameters": counted[key],
+                "trainable_parameters": counts[key],
                 "recorded": record is not None,
                 "error": record.error if record else None,
             }
         )
+    return rows
+
+
+def show_plan(name: str, root: Path, format: Literal["terminal", "json"]) -> None:
+    study = read_study(name)
+    rows = _plan_rows(wanted(study), root)
     if format == "json":
         print(
             json.dumps({"study": study.name, "file": str(study_path(name)), "root": str(root), "runs": rows}, indent=1)

@@ -17,6 +17,8 @@ from workbench.spec import SLOTS, SlotName, Spec
 from workbench.weights import load_slot
 
 ACTIONS = 7
+BACKBONE_SLOTS: tuple[SlotName, ...] = ("vision", "projector", "embeddings", "language")
+"""The slots that a backbone fills; the head is always new."""
 
 
 def build(spec: Spec, seed: int, *, chunk: int, root: Path) -> tuple[Policy, Backbone]:
@@ -25,10 +27,12 @@ def build(spec: Spec, seed: int, *, chunk: int, root: Path) -> tuple[Policy, Bac
     Random slots are drawn from `seed`; `run:<id>` slots are read from `root/<id>`. The global generator is left alone.
     """
     pretrained = load_backbone(spec.backbone, weights="pretrained", seed=seed)
-    random = load_backbone(spec.backbone, weights="random", seed=seed)
+    sources = {"pretrained": pretrained}
+    if any(spec.slot(name).weights == "random" for name in BACKBONE_SLOTS):
+        sources["random"] = load_backbone(spec.backbone, weights="random", seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        policy = _assemble(spec, {"pretrained": pretrained, "random": random}, seed, chunk)
+        policy = _assemble(spec, sources, seed, chunk)
     for name in SLOTS:
         weights = spec.slot(name).weights
         if weights.startswith("run:"):

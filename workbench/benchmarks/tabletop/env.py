@@ -73,7 +73,7 @@ class TabletopVectorEnv(VectorEnv):
 
     def step(self, actions: np.ndarray) -> tuple[dict, np.ndarray, np.ndarray, np.ndarray, dict]:
         success = self.advance(actions, np.ones(self.num_envs, bool))
-        late = np.array([g is not None and a >= FAMILIES[g.family].horizon for g, a in self._rows()])
+        late = np.array([goal is not None and self._late(row) for row, goal in enumerate(self.goals)])
         return self.observe(), success.astype(np.float64), success | self.lost, late, self._info(success)
 
     def advance(self, actions: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -112,7 +112,7 @@ class TabletopVectorEnv(VectorEnv):
 
     def ended(self, row: int, success: bool) -> bool:
         """Solved, lost by settling on the wrong block, or out of time."""
-        return success or bool(self.lost[row]) or bool(self.age[row] >= self.horizon(row))
+        return success or bool(self.lost[row]) or self._late(row)
 
     def horizon(self, row: int) -> int:
         goal = self.goals[row]
@@ -122,8 +122,8 @@ class TabletopVectorEnv(VectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         self.camera.close()
 
-    def _rows(self) -> Any:
-        return zip(self.goals, self.age, strict=True)
+    def _late(self, row: int) -> bool:
+        return bool(self.age[row] >= self.horizon(row))
 
     def _info(self, success: np.ndarray) -> dict[str, Any]:
         return {
