@@ -54,6 +54,6 @@ class Policy(nn.Module):
         seen_BND = self.vision(image_BHWC)
         seen_BNE = self.projector(seen_BND)
         words_BTE = self.embeddings(words.ids_BT)
-        hidden_BE = self.language(seen_BNE, words_BTE, words.mask_BT, self.head.query_E)
+        hidden_BE = self.language(seen_BNE, words_BTE, words.mask_BT, self.head.query_E).query_BE
         arm_BKA, grip_BK = self.head(hidden_BE)
         return Walk(seen_BND, seen_BNE, words_BTE, hidden_BE, arm_BKA, grip_BK)

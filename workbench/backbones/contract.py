@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from encoders.contract import Encoder
 
-# B batch  N image tokens  T word tokens  E language width
+# B batch  N image tokens  T word tokens  L = N + T + 1 positions of the sequence  E language width
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,20 @@ class Words:
     mask_BT: Tensor
 
 
+@dataclass(frozen=True)
+class Hidden:
+    """The decoder's final hidden states of the whole sequence; `mask_BL` is 1 where a token stands. The query is last."""
+
+    all_BLE: Tensor
+    mask_BL: Tensor
+
+    @property
+    def query_BE(self) -> Tensor:
+        return self.all_BLE[:, -1]
+
+
 class Language(nn.Module, ABC):
-    """The decoder without its embeddings: lays out image, words and query as it was trained, and reads the query."""
+    """The decoder without its embeddings: lays out image, words and query as it was trained, and reads them."""
 
     width: int
     """E."""
@@ -32,8 +44,8 @@ class Language(nn.Module, ABC):
         """The transformer blocks, first to last."""
 
     @abstractmethod
-    def forward(self, seen_BNE: Tensor, words_BTE: Tensor, mask_BT: Tensor, query_E: Tensor) -> Tensor:
-        """The query token's final hidden state, `[B, E]`."""
+    def forward(self, seen_BNE: Tensor, words_BTE: Tensor, mask_BT: Tensor, query_E: Tensor) -> Hidden:
+        """The final hidden states, the query's (starting from `query_E`) last."""
 
 
 @dataclass(frozen=True)

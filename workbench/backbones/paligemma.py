@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from encoders.contract import Card
 from encoders.hf_vit import HfViT
 from encoders.torchvision_ops import ensure
-from workbench.backbones.contract import Backbone, Language, Words, pad_right
+from workbench.backbones.contract import Backbone, Hidden, Language, Words, pad_right
 
 ensure()  # transformers' vision models import torchvision
 
@@ -33,7 +33,7 @@ class PaliGemmaLanguage(Language):
     def blocks(self) -> list[nn.Module]:
         return list(self.base.language_model.layers)
 
-    def forward(self, seen_BNE: Tensor, words_BTE: Tensor, mask_BT: Tensor, query_E: Tensor) -> Tensor:
+    def forward(self, seen_BNE: Tensor, words_BTE: Tensor, mask_BT: Tensor, query_E: Tensor) -> Hidden:
         batch, seen = seen_BNE.shape[:2]
         query_B1E = query_E.to(seen_BNE.dtype).expand(batch, 1, -1)
         one = mask_BT.new_ones(batch, 1)
@@ -47,7 +47,7 @@ class PaliGemmaLanguage(Language):
             token_type_ids=types,
             use_cache=False,
         ).last_hidden_state
-        return hidden[:, -1]
+        return Hidden(hidden, mask)
 
 
 def native_card(model: Any, name: str) -> Card:

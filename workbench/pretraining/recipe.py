@@ -43,7 +43,7 @@ class Recipe(Value):
     questions: int = Field(4, ge=1)
     vision_steps: int = Field(12000, ge=1)
     language_steps: int = Field(8000, ge=1)
-    joint_steps: int = Field(1500, ge=1)
+    joint_steps: int = Field(3000, ge=1)
     learning_rate: float = 1.2e-3
     joint_learning_rate: float = 4e-4
     dense_weight: float = 0.5

@@ -151,8 +151,10 @@ def render_scenes(count: int, side: int, seed: int) -> Iterator[tuple[int, Scene
         at=np.empty((count, ENTITIES, 2)),
         shown=np.ones((count, ENTITIES), bool),
     )
-    for n in range(count):
-        painter.paint(scenes, n)
-        if (n + 1) % 100 == 0 or n + 1 == count:
-            yield n + 1, scenes
-    painter.camera.close()
+    try:
+        for n in range(count):
+            painter.paint(scenes, n)
+            if (n + 1) % 100 == 0 or n + 1 == count:
+                yield n + 1, scenes
+    finally:
+        painter.camera.close()

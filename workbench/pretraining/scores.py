@@ -12,20 +12,21 @@ from workbench.pretraining.scenes import Scenes
 
 
 def _point(scenes: Scenes, n: int, random: np.random.Generator) -> tuple[str, str]:
-    there = np.flatnonzero(scenes.shown[n])
-    m = int(random.choice(there)) if len(there) else 0
+    m = int(random.choice(np.flatnonzero(scenes.shown[n])))
     return f"point to the {name(scenes, n, m)}", place(scenes.at[n, m])
 
 
 def held_out_scores(model: Any, writer: Writer, scenes: Scenes, *, seed: int) -> dict[str, float]:
     """What is measured on scenes that the model has not seen.
 
-    `pointing_median` is a share of the image's side, `pointing_near` the share of places within 5 % of it, `answers`
-    the share of questions whose every answer token is right, given the ones before it.
+    `pointing_median` is a share of the image's side, `pointing_near` the share of places within 5 % of it (both over
+    scenes that show something to point to), `answers` the share of questions whose every answer token is right,
+    given the ones before it.
     """
     model.eval()
     random = np.random.default_rng([seed, 9])
-    right = _tokens(model, writer, scenes, lambda n: _point(scenes, n, random))
+    filled = scenes.pick(np.flatnonzero(scenes.shown.any(axis=1)))
+    right = _tokens(model, writer, filled, lambda n: _point(filled, n, random))
     first = writer.tokenizer.convert_tokens_to_ids(LOCATIONS[0])
     said = np.array([row[0][:2] for row in right]) - first
     true = np.array([row[1][:2] for row in right]) - first
