@@ -22,7 +22,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Hidden:
-    """The decoder's final hidden states of the whole sequence; `mask_BL` is 1 where a token stands. The query is last."""
+    """The decoder's final hidden states, the query's last; `mask_BL` is 1 where a token stands."""
 
     all_BLE: Tensor
     mask_BL: Tensor
