@@ -11,11 +11,10 @@ from rich.table import Table
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
 from ablations.study import Study, Wanted, read_study, study_path, wanted
-from workbench.collect import collect, collected_folder
 from workbench.engines.local import Event, carry_out, default_workers
 from workbench.errors import UserError
-from workbench.plan import Evaluate, Expert, Plan
-from workbench.record import find
+from workbench.plan import Evaluate, Expert, Job, job_id
+from workbench.record import find, is_done
 from workbench.screen import console, ledger_table, stage
 
 TRAINING_SHARE = 0.8
@@ -47,8 +46,9 @@ def _make(missing: Sequence[Wanted], root: Path, workers: int) -> dict[str, str]
     if not missing:
         return {}
     _check_names(missing)
-    collect_missing(missing, root)
-    broken = _carry_out(missing, root, workers)
+    _collect(missing, root, workers)
+    purpose = "train each arm's model on the same demonstrations, then let it play the same episodes"
+    broken = _carry_out([run.plan for run in missing], root, workers, title="Runs", purpose=purpose)
     for id, error in broken.items():
         console.print(f"run {id} broke: {error}", style="red", markup=False)
     return broken
@@ -83,42 +83,44 @@ def _check_names(missing: Sequence[Wanted]) -> None:
             check_names(run.plan.spec)
 
 
-def collect_missing(missing: Sequence[Wanted], root: Path) -> None:
+def _collect(missing: Sequence[Wanted], root: Path, workers: int) -> None:
     """Write the expert datasets that the missing runs train on."""
-    recipes = [run.plan.data for run in missing if not isinstance(run.plan, Evaluate)]
-    for recipe in dict.fromkeys(r for r in recipes if isinstance(r, Expert)):
-        folder = collected_folder(root, recipe)
-        if not folder.exists():
-            purpose = f"the scripted expert shows {', '.join(recipe.tasks)} ({recipe.split} episodes)"
-            with stage("Demonstrations", purpose) as progress:
-                collect(recipe, folder, progress=progress)
+    data = dict.fromkeys(run.plan.data for run in missing if not isinstance(run.plan, Evaluate))
+    recipes = [recipe for recipe in data if isinstance(recipe, Expert) and not is_done(root, recipe)]
+    if recipes:
+        tasks = ", ".join(dict.fromkeys(task for recipe in recipes for task in recipe.tasks))
+        splits = " and ".join(dict.fromkeys(recipe.split for recipe in recipes))
+        purpose = f"the scripted expert shows {tasks} ({splits} episodes)"
+        for error in _carry_out(recipes, root, workers, title="Demonstrations", purpose=purpose).values():
+            raise UserError(error)
 
 
-def _carry_out(missing: Sequence[Wanted], root: Path, workers: int) -> dict[str, str]:
-    """Run what is missing under one progress bar; returns what broke, by id."""
-    plans: dict[str, Plan] = {run.id: run.plan for run in missing}
-    share = dict.fromkeys(plans, 0.0)
+def _carry_out(jobs: Sequence[Job], root: Path, workers: int, *, title: str, purpose: str) -> dict[str, str]:
+    """Do what is missing under one progress bar; returns what broke, by id."""
+    waited = {job_id(job): job for job in jobs}
+    share = dict.fromkeys(waited, 0.0)
     ended, broken = 0, dict[str, str]()
-    purpose = "train each arm's model on the same demonstrations, then let it play the same episodes"
-    with stage("Runs", purpose) as progress:
-        for event in carry_out(list(plans.values()), root, workers=workers):
+    with stage(title, purpose) as progress:
+        for event in carry_out(jobs, root, workers=workers):
             if event.stage in ("recorded", "broken"):
                 ended += 1
             if event.stage == "broken":
                 broken[event.run] = event.error
-            share[event.run] = _share(event, plans[event.run])
-            progress(sum(share.values()), len(plans), f"· {ended} of {len(plans)} runs done")
+            share[event.run] = _share(event, waited[event.run])
+            progress(sum(share.values()), len(waited), f"· {ended} of {len(waited)} done")
     return broken
 
 
-def _share(event: Event, plan: Plan) -> float:
-    """How much of its run an event stands for, 0 … 1."""
+def _share(event: Event, job: Job) -> float:
+    """How much of its job an event stands for, 0 … 1."""
     done = event.done / max(1, event.total)
     match event.stage:
         case "training":
             return TRAINING_SHARE * done
+        case "collecting":
+            return done
         case "playing":
-            return done if isinstance(plan, Evaluate) else TRAINING_SHARE + (1 - TRAINING_SHARE) * done
+            return done if isinstance(job, Evaluate) else TRAINING_SHARE + (1 - TRAINING_SHARE) * done
         case _:
             return 1.0
 

@@ -14,7 +14,7 @@ import torch
 
 from ablations.study import Study, read_study, wanted
 from workbench.plan import Expert, Finetune
-from workbench.record import Record, find
+from workbench.record import Record, collected_folder, find
 
 torch.set_num_threads(1)
 
@@ -32,7 +32,7 @@ class SmallRun:
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """Really collected, trained for a few steps, played and recorded, as `workbench run smoke` does it."""
-    from workbench.collect import collect, collected_folder
+    from workbench.collect import collect
     from workbench.execute import execute
 
     root, study = tmp_path_factory.mktemp("runs"), read_study("smoke")

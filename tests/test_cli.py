@@ -13,9 +13,8 @@ from processes import alive, at_work, until
 
 from ablations.study import CONFIGS, read_study, wanted
 from workbench.cli import app, main
-from workbench.collect import collected_folder
 from workbench.plan import Expert, run_id
-from workbench.record import find
+from workbench.record import collected_folder, find
 
 HOUSE = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "workbench.cli"]

@@ -9,11 +9,12 @@ from workbench.benchmarks.contract import SPLIT_SEEDS, Start
 from workbench.benchmarks.tabletop.env import ACTION_NAMES, STATE_NAMES, TabletopVectorEnv, layout_and_goal
 from workbench.benchmarks.tabletop.tasks import FAMILIES, expert
 from workbench.benchmarks.tabletop.world import STEP, World
-from workbench.collect import PATIENCE, collect, collected_folder, open_data, resolved
+from workbench.collect import PATIENCE, collect, open_data, resolved
 from workbench.data.contract import Frames
 from workbench.data.lerobot import Dataset, open_dataset
 from workbench.errors import UserError
 from workbench.plan import Expert, Folder
+from workbench.record import collected_folder
 
 NOISY = Expert(tasks=tuple(FAMILIES), episodes=6, noise=0.3)
 QUIET = Expert(tasks=("reach",), episodes=3, noise=0.0)

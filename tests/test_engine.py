@@ -13,10 +13,10 @@ import pytest
 from conftest import SmallRun
 from processes import alive, at_work, children, open_files, until
 
-from workbench.collect import collect, collected_folder
+from workbench.collect import collect
 from workbench.engines.local import Event, carry_out, default_workers
 from workbench.plan import Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, run_id
-from workbench.record import find
+from workbench.record import collected_folder, find
 from workbench.spec import Frozen, Slot, Spec
 
 ENDLESS = 100_000

@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 
 from workbench.backbones.registry import EMBEDDED
 from workbench.benchmarks.contract import Protocol
-from workbench.collect import collect, collected_folder
+from workbench.collect import collect
 from workbench.errors import UserError
 from workbench.execute import execute, load_player
 from workbench.ledger import tensor_hash
 from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, run_id
-from workbench.record import Record, open_record, read_log
+from workbench.record import Record, collected_folder, file_hash, open_record, read_log
 from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, Slot, Spec
-from workbench.weights import WEIGHTS, file_hash
+from workbench.weights import WEIGHTS
 
 DATA = Expert(tasks=("reach",), episodes=4)
 BUDGET = Budget(steps=5, batch=4, warmup_steps=1)
@@ -56,11 +56,15 @@ def done(plan: Plan, root: Path) -> Record:
     return open_record(root, run_id(plan))
 
 
+RUN_ITSELF = ("process_peak_mib", "episodes_sha256")
+"""What differs between two runs of the same plan: memory, and a file that holds seconds."""
+
+
 def timeless(record: Record) -> dict[str, Any]:
     """All that a record says but the wall-clock and the memory of the process that it ran in."""
     log = [{k: v for k, v in row.items() if k != "train/update_s"} for row in read_log(record.folder)]
     outcomes = [{k: v for k, v in asdict(outcome).items() if k != "seconds"} for outcome in record.outcomes()]
-    result = {k: v for k, v in record.result.items() if "seconds" not in k and k != "process_peak_mib"}
+    result = {k: v for k, v in record.result.items() if "seconds" not in k and k not in RUN_ITSELF}
     return {"log": log, "outcomes": outcomes, "result": result, "ledger": record.ledger()}
 
 

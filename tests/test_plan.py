@@ -10,9 +10,9 @@ from workbench.spec import Slot, Spec, Value
 
 BASE = Finetune(spec=Spec(), data=Expert(), budget=Budget(), protocol=Protocol())
 GOLDEN = {
-    "finetune": "535b5398176e",
-    "inject": "7bdd5225a139",
-    "evaluate": "1a93674682c4",
+    "finetune": "e31891d348a5",
+    "inject": "0e6d6f77539d",
+    "evaluate": "c319df0f93f5",
 }
 """Ids of records that lie on people's disks. Where one changes on purpose, RESULTS_VERSION is raised with it."""
 
@@ -62,23 +62,25 @@ OTHER: dict[type[Value], dict[str, Any]] = {
     },
     Expert: {"tasks": ("lift",), "episodes": 201, "split": "selection", "noise": 0.4},
     Protocol: {"tasks": ("lift",), "initial_states": 21, "n_action_steps": 1, "split": "selection"},
-    Slot: {"module": "tiny", "weights": "random", "tune": {"kind": "frozen"}},
+    Slot: {"module": "linear", "weights": "run:0123456789ab", "tune": {"kind": "frozen"}, "tokens": "match"},
 }
+NEW = BASE.model_copy(update={"spec": Spec(projector=Slot(module="mlp", weights="random"))})
+"""With a slot that uses every field of a slot."""
 CONSTANTS = {"kind", "benchmark", "camera", "render"}
 
 
 def with_other(model: type[Value], field: str) -> Finetune:
-    where = {Budget: "budget", Expert: "data", Protocol: "protocol", Slot: "vision"}[model]
-    holder = BASE.spec if model is Slot else BASE
+    where = {Budget: "budget", Expert: "data", Protocol: "protocol", Slot: "projector"}[model]
+    holder = NEW.spec if model is Slot else BASE
     part = model.model_validate({**getattr(holder, where).model_dump(), field: OTHER[model][field]})
-    update = {"spec": BASE.spec.with_slot("vision", part)} if isinstance(part, Slot) else {where: part}
+    update = {"spec": NEW.spec.with_slot("projector", part)} if isinstance(part, Slot) else {where: part}
     return BASE.model_copy(update=update)
 
 
 def test_everything_that_can_change_a_result_is_in_the_id():
     changed = [with_other(model, field) for model, fields in OTHER.items() for field in fields]
     changed.append(BASE.model_copy(update={"seed": 1}))
-    assert len({run_id(plan) for plan in (BASE, *changed)}) == len(changed) + 1
+    assert len({run_id(plan) for plan in (BASE, NEW, *changed)}) == len(changed) + 2
 
 
 def test_no_field_was_forgotten_in_the_test_above():

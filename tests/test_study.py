@@ -11,11 +11,12 @@ from conftest import SmallRun
 
 from ablations.study import CONFIGS, Study, read_study, ready_made, wanted
 from workbench.benchmarks.contract import BENCHMARKS
-from workbench.collect import collected_folder, open_data
+from workbench.collect import open_data
 from workbench.data.lerobot import open_dataset
 from workbench.errors import UserError
 from workbench.names import check_names
 from workbench.plan import Evaluate, Finetune, Folder, Inject, run_id
+from workbench.record import collected_folder
 from workbench.spec import SLOTS, Frozen, Reinit, Replace, SetTune, Slot, Spec
 
 SMOKE = tomllib.loads((CONFIGS / "smoke.toml").read_text())

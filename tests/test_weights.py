@@ -7,9 +7,9 @@ from torch import nn
 
 from workbench.build import build
 from workbench.errors import UserError
-from workbench.record import write_json
+from workbench.record import file_hash, write_json
 from workbench.spec import SLOTS, Slot, Spec
-from workbench.weights import WEIGHTS, file_hash, load_slot, read_weights, save_weights
+from workbench.weights import WEIGHTS, load_slot, read_weights, save_weights
 
 
 class Two(nn.Module):

@@ -12,16 +12,10 @@ from workbench.data.lerobot import Dataset, open_dataset
 from workbench.data.lerobot_write import write_dataset
 from workbench.errors import UserError
 from workbench.plan import Data, Expert, Folder
-from workbench.spec import digest
+from workbench.record import collected_folder
 
-COLLECTOR_VERSION = 1
 PATIENCE = 20
 """Episodes that may be played for each one that is kept: a noise that drowns the expert is said, not waited for."""
-
-
-def collected_folder(root: Path, recipe: Expert) -> Path:
-    """Where the dataset of `recipe` lies, or will lie: named by the recipe's digest."""
-    return root / "data" / digest({"version": COLLECTOR_VERSION, "recipe": recipe.model_dump(mode="json")})
 
 
 def collect(recipe: Expert, folder: Path, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Path:

@@ -153,7 +153,8 @@ def _play(player: Player, protocol: Protocol, inputs: Inputs, folder: Path, repo
     outcomes = [one.outcome for one in played]
     write_films(played, folder / "films")
     return {
-        "episodes": write_episodes(folder, outcomes),
+        "episodes": len(outcomes),
+        "episodes_sha256": write_episodes(folder, outcomes),
         "manifest": protocol.manifest_digest(),
         "success": float(np.mean([o.success for o in outcomes])),
         "playing_seconds": round(seconds, 3),

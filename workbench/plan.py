@@ -11,7 +11,9 @@ from workbench.benchmarks.contract import Protocol, Split
 from workbench.spec import SLOTS, Spec, Value, digest
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-RESULTS_VERSION = 1
+COLLECTOR_VERSION = 1
+"""Raised when code changes what a recipe of demonstrations gives; part of the dataset's id."""
+RESULTS_VERSION = 2
 """Raised when code changes what a plan results in; part of every id, so that old records are not taken for new ones."""
 
 
@@ -106,9 +108,22 @@ def run_id(plan: Plan) -> str:
     return digest({"version": RESULTS_VERSION, "plan": value})
 
 
-def needs(plan: Plan) -> tuple[str, ...]:
+Job = Plan | Expert
+"""What an engine carries out: a run, or the collecting of demonstrations that runs train on."""
+
+
+def job_id(job: Job) -> str:
+    """The id of a run, or of a dataset: a digest of its recipe."""
+    if isinstance(job, Expert):
+        return digest({"version": COLLECTOR_VERSION, "recipe": job.model_dump(mode="json")})
+    return run_id(job)
+
+
+def needs(job: Job) -> tuple[str, ...]:
     """Ids of the runs that must be finished before this one."""
-    if isinstance(plan, Evaluate):
-        return (plan.of,)
-    slots = (plan.spec.slot(name) for name in SLOTS)
+    if isinstance(job, Expert):
+        return ()
+    if isinstance(job, Evaluate):
+        return (job.of,)
+    slots = (job.spec.slot(name) for name in SLOTS)
     return tuple(dict.fromkeys(s.weights.removeprefix("run:") for s in slots if s.weights.startswith("run:")))

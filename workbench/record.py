@@ -1,5 +1,6 @@
 """A run on disk: `ROOT/<id>/`, finished when `result.json` exists, which is written last and by rename."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,10 +11,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from workbench.benchmarks.contract import Outcome, Start
+from workbench.benchmarks.contract import Outcome
 from workbench.errors import UserError
-from workbench.plan import Inject, Plan, run_id
+from workbench.plan import Expert, Inject, Job, Plan, job_id, run_id
 
+EPISODES = "episodes.jsonl"
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
 
 
@@ -31,24 +33,24 @@ class Record:
         return self.result.get("error")
 
     def outcomes(self) -> list[Outcome]:
-        """The played episodes in manifest order. A file that is truncated, or not what the result says, is refused."""
+        """The played episodes in manifest order. A file that is missing, truncated or changed is refused."""
         assert not isinstance(self.plan, Inject), "an injection plays no episodes"
-        path, again = self.folder / "episodes.jsonl", f"Delete {self.folder} and run again."
-        try:
-            rows = [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{path} cannot be read ({error}). {again}") from error
-        starts = self.plan.protocol.manifest()
-        if len(rows) != len(starts):
-            raise UserError(f"{path} has {len(rows)} of {len(starts)} episodes. {again}")
-        if tuple(Start(row.task, row.initial_state, row.seed) for row in rows) != starts:
-            raise UserError(f"{path} holds other episodes than its protocol's. {again}")
-        if sum(row.success for row in rows) / len(rows) != self.result["success"]:
-            raise UserError(f"{path} was changed: its successes are not the recorded {self.result['success']}. {again}")
-        return rows
+        path = self.folder / EPISODES
+        if not path.is_file() or file_hash(path) != self.result["episodes_sha256"]:
+            raise UserError(
+                f"{path} is missing, truncated or was changed: its SHA-256 is not the recorded one. "
+                f"Delete {self.folder} and run again."
+            )
+        return [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
 
     def ledger(self) -> dict[str, Any]:
         return read_json(self.folder / "ledger.json")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:
@@ -84,6 +86,16 @@ def find(root: Path, plan: Plan) -> Record | None:
     return record
 
 
+def collected_folder(root: Path, recipe: Expert) -> Path:
+    """Where the dataset of `recipe` lies, or will lie: named by the recipe's digest."""
+    return root / "data" / job_id(recipe)
+
+
+def is_done(root: Path, job: Job) -> bool:
+    """Whether a run is recorded, or a dataset collected. A record that is not the plan's is refused."""
+    return collected_folder(root, job).exists() if isinstance(job, Expert) else find(root, job) is not None
+
+
 def open_record(root: Path, id: str) -> Record:
     folder = root / id
     if not (folder / "result.json").is_file():
@@ -108,10 +120,10 @@ def begin(root: Path, plan: Plan) -> Path:
     return folder
 
 
-def write_episodes(folder: Path, outcomes: Iterable[Outcome]) -> int:
-    rows = [json.dumps(asdict(outcome)) for outcome in outcomes]
-    (folder / "episodes.jsonl").write_text("".join(row + "\n" for row in rows))
-    return len(rows)
+def write_episodes(folder: Path, outcomes: Iterable[Outcome]) -> str:
+    """One line an episode; returns the file's SHA-256."""
+    (folder / EPISODES).write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes))
+    return file_hash(folder / EPISODES)
 
 
 def read_log(folder: Path) -> Iterator[dict[str, Any]]:

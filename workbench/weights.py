@@ -1,7 +1,6 @@
 """Weights on disk: safetensors only, written aside and renamed, checked against the hash in the run's record."""
 
 import errno
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -13,14 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from workbench.errors import UserError
-from workbench.record import read_json
+from workbench.record import file_hash, read_json
 
 WEIGHTS = "policy.safetensors"
-
-
-def file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save_weights(module: nn.Module, run: Path) -> str:

@@ -1,4 +1,4 @@
-"""Runs on this machine: a few worker processes with one thread each, started once, fed until nothing is missing."""
+"""Runs and collections on this machine, in a few worker processes: one thread each, started once, fed to the end."""
 
 import errno
 import multiprocessing
@@ -6,22 +6,22 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from workbench.errors import UserError
-from workbench.plan import Plan, needs, run_id
-from workbench.record import find
+from workbench.plan import Expert, Job, job_id, needs
+from workbench.record import collected_folder, is_done
 
 
 @dataclass(frozen=True)
 class Event:
     """What a worker tells: `stage` with `done` of `total`.
 
-    The stage `recorded` ends a run; `broken`, and `disk-full`, end it with `error`.
+    The stage `recorded` ends a run or a collection; `broken`, and `disk-full`, end it with `error`.
     """
 
     run: str
@@ -36,24 +36,24 @@ def default_workers() -> int:
     return min(2, len(os.sched_getaffinity(0)))
 
 
-def carry_out(plans: Sequence[Plan], root: Path, *, workers: int) -> Iterator[Event]:
-    """Carries out what of `plans` is not recorded, dependencies first, and yields events as they come.
+def carry_out(jobs: Sequence[Job], root: Path, *, workers: int) -> Iterator[Event]:
+    """Carries out what of `jobs` is not recorded, dependencies first, and yields events as they come.
 
     Closing the iterator (or Ctrl-C) kills the workers: only the runs in progress are lost. A run whose dependency
     broke is skipped and stays missing. A full disk stops everything: OSError. With one worker, runs happen one after
     the other in one process.
     """
-    waiting = {run_id(plan): plan for plan in plans if find(root, plan) is None}
+    waiting = {job_id(job): job for job in jobs if not is_done(root, job)}
     crew = _Crew(root)
     broken: set[str] = set()
     try:
         while waiting or crew.busy:
-            for id, plan in list(waiting.items()):
-                if broken & set(needs(plan)):
+            for id, job in list(waiting.items()):
+                if broken & set(needs(job)):
                     del waiting[id]
                     broken.add(id)
                     yield Event(id, "broken", error="a run that it needs broke")
-                elif len(crew.busy) < workers and not (set(needs(plan)) & (set(waiting) | set(crew.busy))):
+                elif len(crew.busy) < workers and not (set(needs(job)) & (set(waiting) | set(crew.busy))):
                     crew.start(id, waiting.pop(id))
             if crew.busy:
                 event = crew.listen()
@@ -79,11 +79,11 @@ class _Crew:
         self.free: list[_Worker] = []
         self.busy: dict[str, _Worker] = {}
 
-    def start(self, id: str, plan: Plan) -> None:
+    def start(self, id: str, job: Job) -> None:
         self.free = [worker for worker in self.free if worker.process.is_alive()]
         worker = self.free.pop() if self.free else _hire(self.root)
         self.busy[id] = worker
-        worker.line.send((id, plan))
+        worker.line.send((id, job))
 
     def listen(self) -> Event:
         """The next event. A worker that died (killed, out of memory) breaks its run; the others go on."""
@@ -122,18 +122,24 @@ def _hire(root: Path) -> _Worker:
 def _work(line: Connection, root: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
-
-    from workbench.execute import execute
-
-    torch.set_num_threads(1)
     while True:
-        id, plan = line.recv()
+        id, job = line.recv()
         try:
-            execute(plan, root, lambda stage, done, total, id=id: line.send(Event(id, stage, done, total)))
+            _do(job, root, lambda stage, done, total, id=id: line.send(Event(id, stage, done, total)))
             line.send(Event(id, "recorded"))
         except Exception as error:
             line.send(_ended(id, error, root / id))
+
+
+def _do(job: Job, root: Path, report: Callable[[str, int, int], None]) -> None:
+    if isinstance(job, Expert):
+        from workbench.collect import collect
+
+        collect(job, collected_folder(root, job), progress=lambda done, total: report("collecting", done, total))
+    else:
+        from workbench.execute import execute
+
+        execute(job, root, report)
 
 
 def _ended(id: str, error: Exception, folder: Path) -> Event:
