@@ -1,10 +1,11 @@
 """How the embedded backbone is made: scenes, a tokenizer, the tower's dense stage, then the whole VLM on words.
 
-The recipe, its seed and the held-out scores are saved beside the weights as `recipe.json`.
+The recipe with its seed, the revision and the held-out scores are saved beside the weights as `recipe.json`.
 """
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,13 @@ def pretrain(recipe: Recipe, output: Path) -> Iterator[Progress]:
     yield from _read_and_see(recipe, model, head, learn, writer)
     scores = held_out_scores(model, writer, test, seed=recipe.seed)
     save_backbone(model, tokenizer, output)
-    (output / "recipe.json").write_text(json.dumps({"recipe": recipe.model_dump(), "scores": scores}, indent=1) + "\n")
+    made = {"recipe": recipe.model_dump(), "revision": revision(), "scores": scores}
+    (output / "recipe.json").write_text(json.dumps(made, indent=1) + "\n")
+
+
+def revision() -> dict[str, str]:
+    """Versions of what makes the weights."""
+    return {name: version(name) for name in ("vla-workbench", "torch", "transformers", "mujoco")}
 
 
 def _rows(recipe: Recipe, count: int, stage: int) -> Iterator[np.ndarray]:
