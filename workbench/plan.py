@@ -11,7 +11,7 @@ from workbench.benchmarks.contract import Protocol, Split
 from workbench.spec import SLOTS, Spec, Value, digest
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-COLLECTOR_VERSION = 1
+COLLECTOR_VERSION = 2
 """Raised when code changes what a recipe of demonstrations gives; part of the dataset's id."""
 RESULTS_VERSION = 2
 """Raised when code changes what a plan results in; part of every id, so that old records are not taken for new ones."""

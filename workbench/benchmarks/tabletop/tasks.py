@@ -121,7 +121,7 @@ def _toward(tip: np.ndarray, goal: np.ndarray) -> np.ndarray:
 
 
 def _funnel(tip: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """A point over `top` whose height falls to it as the tip comes closer: no switching between phases."""
+    """A point over `top` whose height falls to it as the tip, with what it carries, comes closer."""
     across = float(np.linalg.norm(tip[:2] - top[:2]))
     height = float(np.clip(1.5 * (across - 0.01), 0.0, CLEARANCE))
     return np.array([top[0], top[1], top[2] + height])
@@ -149,7 +149,7 @@ def expert(world: World, data: mujoco.MjData, goal: Goal) -> np.ndarray:
                 action[6] = -1.0
                 action[:3] = [0.0, 0.0, 1.0]
     else:
-        action[:3] = _toward(tip, _funnel(tip, tops[goal.thing] + [0.0, 0.0, 0.002]))
+        action[:3] = _toward(tip, tops[goal.thing] + [0.0, 0.0, 0.002])  # the cup may come from anywhere
         across, above = _away(world, data, goal.thing)
         if across < 0.6 * SUCTION and above < SUCTION / 3:
             action[6] = 1.0
