@@ -12,10 +12,12 @@ import torch
 from encoders.torchvision_ops import ensure
 from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
-from workbench.backbones.paligemma import take_apart
+from workbench.backbones.family import take_apart
+from workbench.backbones.paligemma import PALIGEMMA
 from workbench.backbones.registry import EMBEDDED, load_backbone
+from workbench.backbones.towers import HALVES, Origin
 from workbench.errors import UserError
-from workbench.heads import build_head
+from workbench.heads.registry import build_head
 from workbench.policy import Policy
 from workbench.spec import Lora, Spec
 
@@ -203,7 +205,8 @@ def test_a_real_size_paligemma_has_the_same_slots_and_under_one_percent_new_para
         projection_dim=2048,
     )  # fmt: skip
     with torch.device("meta"):
-        real = take_apart(PaliGemmaForConditionalGeneration(config), tokenizer=None, name="paligemma-3b")
+        model = PaliGemmaForConditionalGeneration(config)
+        real = take_apart(model, PALIGEMMA, Origin("paligemma-3b", HALVES, "", "gemma"), image_at=0)
         head = build_head("chunk-mlp", torch.zeros(real.language.width), chunk=4, actions=7)
     policy = Policy(
         vision=real.vision, projector=real.projector, embeddings=real.embeddings, language=real.language, head=head
@@ -224,10 +227,3 @@ def test_a_damaged_weights_file_is_refused_by_name(tmp_path: Path):
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(UserError, match="cannot be read"):
         load_backbone(str(folder), weights="pretrained", seed=0)
-
-
-def test_an_unknown_backbone_and_an_empty_folder_are_refused(tmp_path: Path):
-    with pytest.raises(UserError, match="No backbone named 'embeded'. Did you mean 'embedded'"):
-        load_backbone("embeded", weights="pretrained", seed=0)
-    with pytest.raises(UserError, match="no config.json"):
-        load_backbone(str(tmp_path), weights="pretrained", seed=0)

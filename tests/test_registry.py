@@ -3,6 +3,8 @@
 Shapes: B batch  H W height and width  C colours  N image tokens  D encoder width
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -13,45 +15,48 @@ from torch import Tensor
 
 from encoders.contract import Encoder
 from encoders.hub import WeightsMissing
-from encoders.registry import ENCODERS, UnknownEncoder, build_encoder, card
-from encoders.timm_vit import TimmViT
-from encoders.tiny import tiny_vit
+from encoders.registry import ENCODERS, FORMS, UnknownEncoder, build_encoder, card, parameters
+from encoders.torchvision_ops import ensure
+from encoders.unread import unread_parameters
 
-# after our own modules, which make torchvision importable
-import timm  # isort: skip
-from timm.models.vision_transformer import VisionTransformer  # isort: skip
+ensure()  # the libraries import torchvision
 
-TIMM_ROWS = [name for name in ENCODERS if card(name).source.startswith("timm:")]
+import timm  # noqa: E402
+
+TIMM_ROWS = [name for name, row in ENCODERS.items() if row.source.startswith("timm:")]
 DINOV2 = "vit_small_patch14_dinov2.lvd142m"
+REAL = ("tiny", "dinov2-small", "siglip-base", "resnet-18", "raw-patches")
+"""Rows small enough to be built here at their real size."""
 
 
-@pytest.fixture(scope="module", params=ENCODERS)
+@pytest.fixture(scope="module", params=REAL)
 def encoder(request: pytest.FixtureRequest) -> Encoder:
     return build_encoder(request.param, weights="random", seed=0).eval()
 
 
-def noise(height: int, width: int) -> Tensor:
-    return torch.randint(256, (1, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+@pytest.fixture(scope="module", params=ENCODERS)
+def outline(request: pytest.FixtureRequest) -> Encoder:
+    """Any row at its real size on the meta device: shapes without memory, 7B included."""
+    with torch.device("meta"):
+        return build_encoder(request.param, weights="random", seed=0).eval()
 
 
-def upstream(encoder: Encoder) -> VisionTransformer:
-    """The library's own model without a head, loaded with our encoder's weights."""
-    if encoder.card.source.startswith("timm:"):
-        name = encoder.card.source.removeprefix("timm:")
-        with torch.device("meta"):
-            tower = timm.create_model(name, img_size=encoder.card.side, num_classes=0, global_pool="")
-    else:
-        tower = tiny_vit(encoder.card).tower
-    assert isinstance(encoder, TimmViT) and isinstance(tower, VisionTransformer)
-    tower.load_state_dict(encoder.tower.state_dict(), strict=True, assign=True)
-    return tower.eval()
+def noise(height: int, width: int, batch: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (batch, height, width, 3), dtype=torch.uint8, generator=generator)
 
 
-@torch.no_grad()
-def test_tokens_are_the_librarys_own(encoder: Encoder):
-    tower = upstream(encoder)
-    own_BND = tower.forward_features(encoder.pixels_BCHW(noise(90, 160)))[:, tower.num_prefix_tokens :]
-    assert torch.equal(encoder(noise(90, 160)), own_BND)
+def test_a_row_states_the_tokens_width_and_parameters_of_its_architecture_and_nothing_of_it_is_unread(outline: Encoder):
+    row, facts = ENCODERS[outline.card.name], outline.card
+    stated = (facts.side, facts.tokens, facts.dim, facts.prefix, facts.layer, facts.final_norm)
+    assert stated == (row.side, row.tokens, row.dim, row.prefix, row.layer, row.final_norm)
+    assert sum(p.numel() for p in outline.parameters()) == row.parameters == parameters(row.name)
+    assert unread_parameters(outline) == set()  # runs it: CardMismatch if its tokens were not the card's
+
+
+def test_the_blocks_hold_most_of_a_row(outline: Encoder):
+    inside = sum(p.numel() for block in outline.blocks for p in block.parameters())
+    assert inside >= 0.8 * sum(p.numel() for p in outline.parameters())
 
 
 @torch.no_grad()
@@ -62,6 +67,9 @@ def test_portraits_tiny_frames_and_frames_of_the_cards_side_give_what_the_card_s
 
 
 def test_every_parameter_moves_the_tokens(encoder: Encoder):
+    if encoder.card.name == "raw-patches":
+        assert not list(encoder.parameters())
+        return
     seen_BND = encoder(noise(64, 64))
     seen_BND.backward(torch.randn(seen_BND.shape, generator=torch.Generator().manual_seed(0)))
     dead = [name for name, p in encoder.named_parameters() if p.grad is None or not p.grad.any()]
@@ -78,21 +86,26 @@ def test_the_same_seed_gives_the_same_bits_and_leaves_the_global_generator_alone
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_the_blocks_are_of_one_kind_and_hold_most_of_the_encoder(encoder: Encoder):
-    assert len({type(block) for block in encoder.blocks}) == 1
-    inside = sum(p.numel() for block in encoder.blocks for p in block.parameters())
-    assert inside > 0.8 * sum(p.numel() for p in encoder.parameters())
-
-
 def test_another_seed_gives_other_bits():
     first, second = (build_encoder("tiny", weights="random", seed=seed).state_dict() for seed in (0, 1))
     assert not torch.equal(first["tower.pos_embed"], second["tower.pos_embed"])
 
 
+def test_listing_the_rows_imports_no_library_and_their_cards_only_timm():
+    script = (
+        "import sys; from encoders.registry import ENCODERS, card; heavy = ('timm', 'transformers', 'open_clip');"
+        "print([name for name in heavy if name in sys.modules]); [card(name) for name in ENCODERS];"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.stdout.split("\n")[:2] == ["[]", "['timm']"], done.stderr
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_row_is_named_as_its_card_and_says_where_it_comes_from(name: str):
     assert card(name).name == name
-    assert card(name).paper.startswith("https://")
+    assert card(name).paper.startswith("https://arxiv.org/abs/")
+    assert ENCODERS[name].readout
     assert card(name).licence and card(name).source
 
 
@@ -102,8 +115,8 @@ def test_a_timm_card_states_what_timm_states(name: str):
     assert facts is not None
     stated = (card(name).mean, card(name).std, card(name).interpolation, card(name).licence)
     assert stated == (facts.mean, facts.std, facts.interpolation, facts.license)
-    resampled = {"dinov2-small": 518}  # published side of the rows that are read at another one
-    assert facts.input_size[-1] == resampled.get(name, card(name).side)
+    resampled = 518 if name.startswith("dinov2") else card(name).side  # published at another side than it is read at
+    assert facts.input_size[-1] == resampled
 
 
 def test_imagenet_statistics_belong_to_dinov2_and_halves_to_siglip():
@@ -116,7 +129,7 @@ def test_an_unknown_name_gets_the_nearest_one_and_all_of_them():
     with pytest.raises(UnknownEncoder) as caught:
         build_encoder("dinov2-smal", weights="random", seed=0)
     assert str(caught.value).startswith("No encoder named 'dinov2-smal'. Did you mean 'dinov2-small'? Known: ")
-    assert all(name in str(caught.value) for name in ENCODERS)
+    assert all(name in str(caught.value) for name in [*ENCODERS, *FORMS])
     with pytest.raises(UnknownEncoder, match="^No encoder named 'zzz'. Known: "):
         card("zzz")
 
@@ -131,7 +144,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("name", TIMM_ROWS)
 def test_missing_weights_are_named_with_the_way_to_fetch_them(name: str, empty_cache: Path):
-    model = card(name).source.removeprefix("timm:")
+    model = card(name).source.removeprefix("timm:").replace("_quickgelu", "")  # the same weights
     with pytest.raises(WeightsMissing, match=f"hf download timm/{model} model.safetensors"):
         build_encoder(name, weights="pretrained", seed=0)
 

@@ -14,7 +14,7 @@ from encoders.contract import Encoder
 
 @dataclass(frozen=True)
 class Words:
-    """Tokenised instructions: `ids_BT` and `mask_BT` (1 = a token, 0 = padding on the right), int64."""
+    """Tokenised prompts, image left out: `ids_BT` and `mask_BT` (1 = a token, 0 = padding on the right), int64."""
 
     ids_BT: Tensor
     mask_BT: Tensor
@@ -37,6 +37,10 @@ class Language(nn.Module, ABC):
 
     width: int
     """E."""
+    image_at: int
+    """How many word tokens stand before the image: the prompt's head, the same for every instruction."""
+    passes: tuple[str, ...]
+    """What is handed to the decoder beside the embeddings, in words, for the record."""
 
     @property
     @abstractmethod
@@ -45,21 +49,44 @@ class Language(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, seen_BNE: Tensor, words_BTE: Tensor, mask_BT: Tensor, query_E: Tensor) -> Hidden:
-        """The final hidden states, the query's (starting from `query_E`) last."""
+        """The final hidden states, the query's (starting from `query_E`) last.
+
+        `seen_BNE` has E channels, or E for each of 1 + k layers where the decoder takes k deepstack layers.
+        """
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A vision-language model taken apart; `tokenize` wraps instructions in `prompt` and turns them into `Words`."""
+    """A vision-language model taken apart; `tokenize` wraps instructions in `chat` and turns them into `Words`."""
 
     name: str
+    family: str
+    """The configuration's `model_type`."""
     vision: Encoder
     projector: nn.Module
     embeddings: nn.Module
     language: Language
     tokenize: Callable[[Sequence[str]], Words]
     prompt: str
+    """What the user says, with `{instruction}` left open."""
+    chat: str
+    """The whole text that is tokenised, image placeholder and `{instruction}` left open."""
     unused_parameters: int
+
+    @property
+    def passes(self) -> tuple[str, ...]:
+        """What the decoder is given beside the embeddings, in words, for the record."""
+        return self.language.passes
+
+
+def blocks_of(module: nn.Module) -> list[nn.Module]:
+    """The transformer blocks in a module of transformers, first to last: it gives all of them one base class."""
+    from encoders.torchvision_ops import ensure
+
+    ensure()
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return [inner for inner in module.modules() if isinstance(inner, GradientCheckpointingLayer)]
 
 
 def pad_right(rows: Sequence[Sequence[int]], pad: int) -> Words:

@@ -6,61 +6,144 @@ from typing import Any, Literal
 import torch
 
 from encoders.torchvision_ops import ensure
+from workbench.backbones.chat import Chat, build_chat, chat_template
 from workbench.backbones.contract import Backbone
-from workbench.errors import UserError, unknown
+from workbench.backbones.conventions import conventional, probe
+from workbench.backbones.family import Family, take_apart
+from workbench.backbones.gemma3 import GEMMA3
+from workbench.backbones.idefics3 import IDEFICS3, SMOLVLM
+from workbench.backbones.internvl import INTERNVL
+from workbench.backbones.kosmos2 import KOSMOS2
+from workbench.backbones.llava import LLAVA, LLAVA_ONEVISION
+from workbench.backbones.paligemma import INSTRUCTION, PALIGEMMA
+from workbench.backbones.qwen import QWEN2_5_VL, QWEN3_VL
+from workbench.backbones.source import BACKBONES, EMBEDDED, complete, folder
+from workbench.backbones.towers import Origin, Pixels
+from workbench.errors import UserError
 
-EMBEDDED = Path(__file__).parent / "embedded_weights"
-"""The pretrained copy that the package ships; `workbench pretrain` makes such a folder."""
+__all__ = ["BACKBONES", "EMBEDDED", "FAMILIES", "folder", "load_backbone"]
 
-BACKBONES: dict[str, Path] = {"embedded": EMBEDDED}
+FAMILIES: dict[str, Family] = {
+    "gemma3": GEMMA3,
+    "idefics3": IDEFICS3,
+    "internvl": INTERNVL,
+    "kosmos-2": KOSMOS2,
+    "llava": LLAVA,
+    "llava_onevision": LLAVA_ONEVISION,
+    "paligemma": PALIGEMMA,
+    "qwen2_5_vl": QWEN2_5_VL,
+    "qwen3_vl": QWEN3_VL,
+    "qwen3_vl_moe": QWEN3_VL,
+    "smolvlm": SMOLVLM,
+}
+"""By the configuration's `model_type`."""
+
+FILTERS = {1: "bicubic", 2: "bilinear", 3: "bicubic"}
+"""Pillow's numbers. Lanczos (1) exists for no tensor: transformers' own tensor processors take bicubic for it too."""
 
 
-def folder(name: str) -> Path:
-    """Where the backbone `name` lies: a registered one, or a local folder made by `workbench pretrain`."""
-    if name in BACKBONES:
-        found = BACKBONES[name]
-    elif "/" in name:
-        found = Path(name).expanduser()
-    else:
-        raise unknown("backbone", name, BACKBONES)
-    if not (found / "config.json").is_file():
-        raise UserError(
-            f"The backbone {name!r} has no config.json in {found}. Make one with: workbench pretrain --output {found}"
-        )
-    return found
+def load_backbone(
+    name: str, *, weights: Literal["pretrained", "random"], seed: int, prompt: str | None = None
+) -> Backbone:
+    """The slots of `name`, in float32; `random` draws every parameter from `seed`, as the class initialises itself.
 
-
-def load_backbone(name: str, *, weights: Literal["pretrained", "random"], seed: int) -> Backbone:
-    """The slots of `name`; `random` draws every parameter from `seed`, through the class's own initialisation."""
-    ensure()
-    from transformers import AutoConfig, AutoTokenizer, PaliGemmaForConditionalGeneration
+    `prompt` is what the user says in the family's chat template, with `{instruction}` in it; None: the family's own.
+    Raises UserError for a name, a folder, a family or a prompt that cannot be used.
+    """
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
+    path = complete(name, weights=weights == "pretrained")
+    config = read_config(path, name)
+    listed = FAMILIES.get(config.model_type)
+    model = _random(config, listed, seed, name) if weights == "random" else _read(config, path, name)
+    model = model.float()
+    family = listed or conventional(model, name)
+    own = INSTRUCTION if (path / "recipe.json").is_file() else family.question
+    said = own if prompt is None else prompt
+    chat = _chat(path, family, config, name=name, prompt=said)
+    probed = None if listed else probe(model, name, chat.image_at)
+    total = model.num_parameters()
+    slots = take_apart(model, family, origin(name, family, _pixels(path, name)), image_at=chat.image_at)
+    if probed:
+        probed.confirm(slots)
+    parts = vars(slots)
+    kept = {id(parameter): parameter for slot in parts.values() for parameter in slot.parameters()}
+    unused = total - sum(parameter.numel() for parameter in kept.values())
+    text = {"tokenize": chat, "prompt": said, "chat": chat.text}
+    return Backbone(name=name, family=config.model_type, **parts, **text, unused_parameters=unused)
 
-    from workbench.backbones.paligemma import take_apart
 
-    path = folder(name)
-    config: Any = AutoConfig.from_pretrained(path, local_files_only=True)
-    if config.model_type != "paligemma":
-        raise UserError(f"The backbone {name!r} is a {config.model_type!r}; the families known so far: paligemma.")
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-    if weights == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model: Any = PaliGemmaForConditionalGeneration(config)
-    else:
-        model = _read(path, name)
-    return take_apart(model.float(), tokenizer, name)
-
-
-def _read(path: Path, name: str) -> Any:
-    from safetensors import SafetensorError
-    from transformers import PaliGemmaForConditionalGeneration
+def read_config(path: Path, name: str) -> Any:
+    """The configuration in `path`. Raises UserError for one that transformers does not know."""
+    ensure()
+    from transformers import AutoConfig
 
     try:
-        loaded: Any = PaliGemmaForConditionalGeneration.from_pretrained(
-            path, local_files_only=True, output_loading_info=True
+        return AutoConfig.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:  # no JSON; no such family in this transformers
+        raise UserError(f"The configuration of backbone {name!r} cannot be read: {error}") from error
+
+
+def model_class(config: Any, name: str) -> Any:
+    """The class that `AutoModelForImageTextToText` would take. Raises UserError where there is none."""
+    ensure()
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING as CLASSES
+
+    if type(config) not in CLASSES:
+        raise UserError(
+            f"The backbone {name!r} is a {config.model_type!r}, which reads no images; "
+            f"the families known so far: {', '.join(FAMILIES)}."
+        )
+    return CLASSES[type(config)]
+
+
+def origin(name: str, family: Family, pixels: Pixels) -> Origin:
+    """What the native tower's card says of where it comes from."""
+    licence = "Apache-2.0" if name in BACKBONES else f"stated in the model card of {name}"
+    return Origin(name, pixels, family.paper, licence)
+
+
+def _chat(path: Path, family: Family, config: Any, *, name: str, prompt: str) -> Chat:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The backbone {name!r} has no tokenizer in {path}: {error}") from error
+    marker = family.marker or tokenizer.convert_ids_to_tokens(config.image_token_id)
+    return build_chat(family, tokenizer, chat_template(path, tokenizer), marker, prompt)
+
+
+def _pixels(path: Path, name: str) -> Pixels:
+    """The statistics that the folder's own processor normalises with."""
+    from transformers import AutoImageProcessor
+
+    try:
+        processor: Any = AutoImageProcessor.from_pretrained(path, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise UserError(f"The backbone {name!r} has no image processor in {path}: {error}") from error
+    if processor.resample not in FILTERS:
+        raise UserError(f"The image processor of {name!r} resizes with filter {processor.resample}; known: {FILTERS}.")
+    interpolation: Any = FILTERS[processor.resample]
+    return Pixels(tuple(processor.image_mean), tuple(processor.image_std), interpolation)
+
+
+def _random(config: Any, listed: Family | None, seed: int, name: str) -> Any:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = model_class(config, name)(config)
+        if listed:
+            listed.randomise(model)
+    return model
+
+
+def _read(config: Any, path: Path, name: str) -> Any:
+    from safetensors import SafetensorError
+
+    try:
+        loaded: Any = model_class(config, name).from_pretrained(
+            path, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
     except (SafetensorError, OSError) as error:
         raise UserError(
