@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from ablations.parse import first_error
 from workbench.benchmarks.contract import Protocol, check_tasks
 from workbench.errors import UserError, unknown
-from workbench.plan import Budget, Data, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, Seed, run_id
+from workbench.plan import Budget, Compute, Data, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, Seed, run_id
 from workbench.spec import SLOTS, Edit, Spec, Value, edited
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -53,6 +53,7 @@ class Study(Value):
     data: Data
     budget: Budget
     protocol: Protocol
+    compute: Compute = Compute()
     seeds: Seeds = (0,)
     injections: dict[str, Injection] = {}
     arms: tuple[Arm, ...] = Field(min_length=1)
@@ -125,6 +126,7 @@ def injection_plan(study: Study, name: str) -> Inject:
         spec=edited(study.base, chosen.edits),
         data=chosen.data,
         budget=chosen.budget,
+        compute=study.compute,
         seed=chosen.seed,
     )
 
@@ -159,13 +161,14 @@ def wanted(study: Study) -> list[Wanted]:
     Where no arm is the trained model that an evaluation plays, its training is listed as `<arm> (training)`.
     """
     injections, trainings, evaluations, played = [], [], [], []
+    shared = {"data": study.data, "budget": study.budget, "protocol": study.protocol, "compute": study.compute}
     for name in study.injections:
         plan = injection_plan(study, name)
         injections.append(Wanted(run_id(plan), f"injection:{name}", plan.seed, plan))
     for arm in study.arms:
         spec = _resolved(study, edited(study.base, arm.edits))
         for seed in arm.seeds or study.seeds:
-            finetune = Finetune(spec=spec, data=study.data, budget=study.budget, protocol=study.protocol, seed=seed)
+            finetune = Finetune(spec=spec, seed=seed, **shared)
             trained = run_id(finetune)
             if arm.inputs == Inputs():
                 trainings.append(Wanted(trained, arm.name, seed, finetune))

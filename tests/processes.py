@@ -10,8 +10,12 @@ def children(pid: int) -> list[int]:
 
 
 def at_work(pid: int) -> list[int]:
-    """Its children that have begun to load torch: worker processes past their first lines."""
-    return [child for child in children(pid) if "libtorch" in _about(child, "maps")]
+    """Its children that have begun to load torch: worker processes past their first lines.
+
+    Their command line is looked at too: for a moment, any child of a process that holds torch holds it as well.
+    """
+    workers = [child for child in children(pid) if "spawn_main" in _about(child, "cmdline")]
+    return [worker for worker in workers if "libtorch" in _about(worker, "maps")]
 
 
 def alive(pid: int) -> bool:

@@ -19,7 +19,7 @@ from workbench.errors import UserError
 from workbench.imitate import Batch, imitation_loss
 from workbench.plan import Budget
 from workbench.policy import Policy
-from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Slot, SlotName, Spec, Tune
+from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Norms, Slot, SlotName, Spec, Tune
 from workbench.train import train
 
 TUNES: dict[str, Tune] = {
@@ -27,9 +27,12 @@ TUNES: dict[str, Tune] = {
     "full": Full(),
     "lora": Lora(rank=2, alpha=3.0),
     "last": LastBlocks(blocks=1),
+    "dora": Lora(rank=2, dora=True),
+    "norms": Norms(),
 }
-POSSIBLE = [(s, t) for s in SLOTS for t in TUNES if not (t == "last" and s not in ("vision", "language"))]
-POSSIBLE.remove(("embeddings", "lora"))  # no linear layer in it
+IMPOSSIBLE = {("embeddings", "lora"), ("embeddings", "dora"), ("embeddings", "norms"), ("projector", "norms")}
+IMPOSSIBLE |= {(slot, "last") for slot in ("projector", "embeddings", "head")}
+POSSIBLE = [(slot, tune) for slot in SLOTS for tune in TUNES if (slot, tune) not in IMPOSSIBLE]
 BUDGET = Budget(steps=3, batch=4, warmup_steps=0, schedule="constant", chunk=2)
 
 
@@ -81,6 +84,8 @@ def test_three_steps_move_what_the_tune_promises_and_nothing_else(built, slot, k
         "frozen": lambda: set(),
         "full": lambda: inside,
         "lora": lambda: {name for name in inside if ".lora_A." in name or ".lora_B." in name},
+        "dora": lambda: {name for name in inside if ".lora_" in name},
+        "norms": lambda: {name for name in inside if "norm" in name or "head.trunk.0." in name},
         "last": lambda: {
             name
             for name, p in policy.named_parameters()
@@ -95,7 +100,7 @@ def test_three_steps_move_what_the_tune_promises_and_nothing_else(built, slot, k
     assert bool(promised) == (kind != "frozen")
 
 
-@pytest.mark.parametrize("kind", ["frozen", "lora", "last"])
+@pytest.mark.parametrize("kind", ["frozen", "lora", "last", "norms"])
 def test_an_encoder_from_another_library_keeps_the_same_promises(kind):
     spec = Spec(
         vision=Slot(module="tiny", weights="random", tune=TUNES[kind]), projector=Slot(module="mlp", weights="random")
@@ -105,7 +110,8 @@ def test_an_encoder_from_another_library_keeps_the_same_promises(kind):
     decided = {name for name, p in policy.named_parameters() if p.requires_grad}
     vision = {name for name in decided if name.startswith("vision.")}
     assert three_steps(policy, backbone) == decided
-    assert len(vision) == {"frozen": 0, "lora": 4 * 4 * 2, "last": 12}[kind]  # 4 blocks of 4 linear layers; 12 tensors
+    assert len(vision) == {"frozen": 0, "lora": 4 * 4 * 2, "last": 12, "norms": 4 * 4 + 2}[kind]
+    # 4 blocks of 4 linear layers and 2 norms, 12 tensors each, and a final norm
 
 
 def test_a_frozen_slot_has_no_gradient_and_stays_in_eval_mode(built):
@@ -149,39 +155,12 @@ def test_a_frozen_slot_draws_no_dropout_and_a_trained_one_does(tmp_path):
     assert differs(policy) == (True, True)
 
 
-def test_lora_starts_at_the_base_models_function_and_reaches_one_slot_only(built):
-    batch = next(batches(built[1]))
-    policy = tuned(built, "language", Lora(rank=2))
-    with torch.no_grad():
-        expected = built[0].eval()(batch.image_BHWC, batch.words)
-        found = policy.eval()(batch.image_BHWC, batch.words)
-    torch.testing.assert_close(found.hidden_BE, expected.hidden_BE, rtol=0, atol=0)
-    assert {name.split(".")[0] for name, _ in policy.named_parameters() if ".lora_" in name} == {"language"}
-
-
-def test_lora_scale_is_alpha_over_rank(built):
-    policy = tuned(built, "projector", Lora(rank=4, alpha=6.0))
-    layer = policy.projector.linear
-    assert layer.scaling == {"default": 1.5}  # type: ignore[union-attr]
-
-
-def test_new_lora_weights_are_a_function_of_the_seed_and_spare_the_global_generator(built):
-    torch.manual_seed(11)
-    state = torch.random.get_rng_state()
-    first, same, other = (bits(tuned(built, "language", Lora(rank=2), seed=seed)) for seed in (1, 1, 2))
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert all(torch.equal(first[name], same[name]) for name in first)
-    assert {name for name in first if not torch.equal(first[name], other[name])} == {
-        n for n in first if ".lora_A." in n
-    }
-
-
 @pytest.mark.parametrize(
     ("slot", "tune", "sentence"),
     [
-        ("embeddings", Lora(), "'embeddings' has no linear layer"),
         ("head", LastBlocks(blocks=1), "'head' has no blocks"),
         ("vision", LastBlocks(blocks=99), "fewer than the 99"),
+        ("projector", Norms(), "'projector' has no normalisation layer"),
     ],
 )
 def test_a_tune_that_a_slot_cannot_have_is_refused_in_one_sentence(built, slot, tune, sentence):

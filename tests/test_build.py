@@ -1,6 +1,7 @@
 """From a spec to a policy: each slot has the weights that the spec names, and a spec that cannot be is refused."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -8,7 +9,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from encoders.registry import build_encoder
-from workbench.backbones.registry import EMBEDDED
+from workbench import build as builds
+from workbench.backbones.registry import EMBEDDED, load_backbone
 from workbench.build import build
 from workbench.errors import UserError
 from workbench.policy import Policy
@@ -131,3 +133,23 @@ def test_a_slot_takes_over_the_weights_of_a_finished_run(small_run):
 def test_a_spec_that_cannot_be_built_is_refused_in_one_sentence(spec, sentence, tmp_path):
     with pytest.raises(UserError, match=sentence):
         made(spec, root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spec", "drawn"),
+    [
+        (Spec(projector=Slot(module="mlp", weights="random")), ["pretrained"]),
+        (Spec(projector=Slot(weights="random")), ["pretrained", "random"]),
+        (Spec(language=Slot(module="first-blocks:1", weights="random")), ["pretrained", "random"]),
+    ],
+)
+def test_a_random_backbone_is_made_only_where_a_slot_takes_something_of_it(spec, drawn, monkeypatch):
+    asked: list[str] = []
+
+    def counted(name: str, *, weights: Literal["pretrained", "random"], **rest: Any):
+        asked.append(weights)
+        return load_backbone(name, weights=weights, **rest)
+
+    monkeypatch.setattr(builds, "load_backbone", counted)
+    made(spec)
+    assert sorted(asked) == drawn

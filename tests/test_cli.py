@@ -63,6 +63,19 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capsys.readouterr().out
 
 
+def test_inspect_prints_slots_that_add_up_and_the_prompt(capsys: pytest.CaptureFixture[str]):
+    seen = json.loads(printed(capsys, "inspect", "embedded", "--format", "json"))
+    assert sum(part["parameters"] for part in seen["slots"]) == seen["total_parameters"] > 800_000
+    assert seen["prompt"] == "<image><bos>{instruction}\n"
+    bare = printed(capsys, "inspect", "embedded", "--config-only")
+    assert "model.vision_tower" in bare and "prompt" not in bare
+
+
+def test_inspect_refuses_an_unknown_backbone_and_an_unknown_encoder(capsys: pytest.CaptureFixture[str]):
+    assert "'embeded'. Did you mean 'embedded'?" in refused(capsys, "inspect", "embeded")
+    assert "Did you mean 'dinov2-small'?" in refused(capsys, "inspect", "embedded", "--vision", "dinov2-smal")
+
+
 def altered(folder: Path, old: str, new: str) -> str:
     """The smoke study with one text replaced."""
     content = (CONFIGS / "smoke.toml").read_text()
@@ -87,7 +100,7 @@ def test_a_mistake_costs_one_sentence_and_exit_code_2(tmp_path: Path):
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr == (
         f"error: {study}: arms.2.edits.0.tune.rnak: No key named 'rnak'. Did you mean 'rank'? "
-        "Known: alpha, kind, rank.\n"
+        "Known: alpha, dora, dropout, kind, rank, targets.\n"
     )
 
 

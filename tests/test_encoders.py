@@ -155,7 +155,8 @@ def hf_towers() -> dict[str, PreTrainedModel]:
 @torch.no_grad()
 def test_a_native_tower_is_read_as_it_is_under_its_own_names(family: str, prefix: int):
     native = hf_towers()[family].eval()
-    encoder = HfViT(stated(side=32, tokens=4, dim=32, prefix=prefix), native).eval()
+    facts = stated(side=32, tokens=4, dim=32, prefix=prefix, final_norm=family != "clip")
+    encoder = HfViT(facts, native).eval()
     image_BHWC = frames(40, 50)
     seen_BMD = native(pixel_values=encoder.pixels_BCHW(image_BHWC)).last_hidden_state
     assert torch.equal(encoder(image_BHWC), seen_BMD[:, prefix:])
@@ -164,16 +165,40 @@ def test_a_native_tower_is_read_as_it_is_under_its_own_names(family: str, prefix
     assert len(encoder.blocks) == 3
 
 
+@pytest.mark.parametrize(("family", "prefix"), [("siglip", 0), ("clip", 1), ("dinov2", 1)])
+@torch.no_grad()
+def test_a_native_tower_is_read_at_its_penultimate_layer_without_a_norm(family: str, prefix: int):
+    """As LLaVA reads CLIP; what lies behind is taken out, and kept for an export."""
+    native = hf_towers()[family].eval()
+    names = set(native.state_dict())
+    facts = stated(side=32, tokens=4, dim=32, prefix=prefix, layer="penultimate", final_norm=False)
+    pixels_BCHW = tiny.tiny_vit(tiny.CARD).pixels_BCHW(frames(64, 64))[:, :, :32, :32]
+    whole = native(pixel_values=pixels_BCHW, output_hidden_states=True).hidden_states
+    encoder = HfViT(facts, native).eval()
+    assert torch.equal(encoder.tokens(pixels_BCHW), whole[-2][:, prefix:])
+    assert len(encoder.blocks) == 2
+    assert set(encoder.tower.state_dict()) | set(encoder.unread) == names
+    assert any(".2." in key for key in encoder.unread)
+
+
 def test_a_native_tower_with_a_wrong_card_is_refused():
     native = hf_towers()["siglip"]
-    with pytest.raises(CardMismatch, match="penultimate"):
-        HfViT(stated(side=32, tokens=4, dim=32, layer="penultimate"), native)
     with pytest.raises(CardMismatch, match="states 4 tokens of width 64"):
         HfViT(stated(side=32, tokens=4, dim=64), native)(frames(32, 32))
+    with pytest.raises(CardMismatch, match="states a final norm, but its CLIPVisionModel has none"):
+        HfViT(stated(side=32, tokens=4, dim=32, prefix=1), hf_towers()["clip"])
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"tokens": 0}, {"std": (0.5, 0.0, 0.5)}, {"mean": (127.5, 127.5, 127.5)}, {"width": 1}]
+    "wrong",
+    [
+        {"tokens": 0},
+        {"std": (0.5, 0.0, 0.5)},
+        {"mean": (127.5, 127.5, 127.5)},
+        {"mean": (0.5, 0.5, 0.5, 0.5)},
+        {"mean": (0.5,) * 6},
+        {"width": 1},
+    ],
 )
 def test_a_card_is_parsed_strictly_and_frozen(wrong: dict[str, Any]):
     with pytest.raises(ValidationError):

@@ -6,17 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.benchmarks.contract import Outcome, Protocol, Start
 from workbench.benchmarks.tabletop.env import TabletopVectorEnv
 from workbench.benchmarks.tabletop.tasks import FAMILIES
 from workbench.build import build
+from workbench.compute import place
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 from workbench.evaluate import ROWS, Played, Player, in_manifest_order, play
 from workbench.imitate import ActionScale
-from workbench.plan import Inputs
-from workbench.spec import Spec
+from workbench.plan import Compute, Inputs
+from workbench.spec import Slot, Spec
 
 CHUNK = 3
 PROTOCOL = Protocol(tasks=("reach", "lift"), initial_states=18, n_action_steps=2)
@@ -29,7 +31,13 @@ def player() -> Player:
     policy, backbone = build(Spec(), 0, chunk=CHUNK, root=Path())
     random = np.random.default_rng(0)
     action = np.concatenate([random.uniform(-1, 1, (500, 6)), np.sign(random.uniform(-1, 1, (500, 1)))], axis=1)
-    return Player(policy, backbone, ActionScale(Statistics.from_values(action)), np.array([200, 190, 180], np.uint8))
+    return Player(
+        policy,
+        backbone,
+        ActionScale(Statistics.from_values(action)),
+        np.array([200, 190, 180], np.uint8),
+        place(Compute()),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +52,9 @@ class Shadow(Player):
     env: TabletopVectorEnv
     playing: np.ndarray
 
-    def act(self, pixels_BHWC: np.ndarray, instructions: Sequence[str], inputs: Inputs) -> np.ndarray:
+    def act(
+        self, pixels_BHWC: np.ndarray, instructions: Sequence[str], inputs: Inputs, *, noise: Sequence[torch.Generator]
+    ) -> np.ndarray:
         rows = np.flatnonzero(self.playing)
         assert len(pixels_BHWC) == len(instructions) == len(rows)
         assert [self.env.goals[row].instruction for row in rows] == list(instructions)
@@ -97,7 +107,7 @@ def test_a_player_that_knows_the_way_succeeds_everywhere(player):
     protocol = Protocol(tasks=tuple(FAMILIES), initial_states=4, n_action_steps=1)
     env = TabletopVectorEnv(16, side=8)
     env.reset(options={"starts": list(protocol.manifest())})
-    fields = {name: getattr(player, name) for name in ("policy", "backbone", "scale", "mean_colour")}
+    fields = {name: getattr(player, name) for name in ("policy", "backbone", "scale", "mean_colour", "spot")}
     try:
         played = list(play(Shadow(**fields, env=env, playing=np.ones(16, bool)), protocol, Inputs()))
         assert all(one.outcome.success and one.outcome.progress == 1.0 for one in played)
@@ -112,13 +122,20 @@ def test_only_the_asked_number_of_actions_of_a_chunk_is_executed(player):
     asked: list[int] = []
 
     class Counting(Player):
-        def act(self, pixels_BHWC: np.ndarray, instructions: Sequence[str], inputs: Inputs) -> np.ndarray:
+        def act(
+            self,
+            pixels_BHWC: np.ndarray,
+            instructions: Sequence[str],
+            inputs: Inputs,
+            *,
+            noise: Sequence[torch.Generator],
+        ) -> np.ndarray:
             asked.append(len(instructions))
             still = np.zeros((len(instructions), CHUNK, 7))
             still[:, 2] = 9.0  # the third action must never be executed
             return still
 
-    fields = {name: getattr(player, name) for name in ("policy", "backbone", "scale", "mean_colour")}
+    fields = {name: getattr(player, name) for name in ("policy", "backbone", "scale", "mean_colour", "spot")}
     protocol = Protocol(tasks=("reach",), initial_states=5, n_action_steps=2)
     played = list(play(Counting(**fields), protocol, Inputs()))
     assert asked == [5] * (FAMILIES["reach"].horizon // 2)
@@ -134,24 +151,28 @@ def pictures(batch: int) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (batch, 64, 64, 3), dtype=np.uint8)
 
 
+def act(player: Player, pixels: np.ndarray, asked: list[str], inputs: Inputs) -> np.ndarray:
+    return player.act(pixels, asked, inputs, noise=[torch.Generator().manual_seed(row) for row in range(len(asked))])
+
+
 def test_a_blank_instruction_is_no_words_and_a_blank_image_is_the_mean_colour(player):
     asked = ["reach the red block", "lift the blue block"]
-    seen = player.act(pictures(2), asked, Inputs())
+    seen = act(player, pictures(2), asked, Inputs())
     blank = Inputs(instruction="blank")
-    np.testing.assert_array_equal(player.act(pictures(2), asked, blank), player.act(pictures(2), ["", ""], Inputs()))
-    np.testing.assert_array_equal(player.act(pictures(2), asked, blank), player.act(pictures(2), asked[::-1], blank))
+    np.testing.assert_array_equal(act(player, pictures(2), asked, blank), act(player, pictures(2), ["", ""], Inputs()))
+    np.testing.assert_array_equal(act(player, pictures(2), asked, blank), act(player, pictures(2), asked[::-1], blank))
     dark = Inputs(image="blank")
     plain = np.broadcast_to(player.mean_colour, (2, 64, 64, 3)).copy()
-    np.testing.assert_array_equal(player.act(pictures(2), asked, dark), player.act(plain, asked, Inputs()))
-    assert not np.array_equal(seen, player.act(pictures(2), asked, blank))
-    assert not np.array_equal(seen, player.act(pictures(2), asked, dark))
+    np.testing.assert_array_equal(act(player, pictures(2), asked, dark), act(player, plain, asked, Inputs()))
+    assert not np.array_equal(seen, act(player, pictures(2), asked, blank))
+    assert not np.array_equal(seen, act(player, pictures(2), asked, dark))
 
 
 def test_acting_draws_nothing_at_random_and_leaves_the_policy_in_eval_mode(player):
     player.policy.train()
-    first = player.act(pictures(2), ["reach", "lift"], Inputs())
+    first = act(player, pictures(2), ["reach", "lift"], Inputs())
     assert not player.policy.training
-    np.testing.assert_array_equal(first, player.act(pictures(2), ["reach", "lift"], Inputs()))
+    np.testing.assert_array_equal(first, act(player, pictures(2), ["reach", "lift"], Inputs()))
     assert first.shape == (2, CHUNK, 7) and set(np.unique(first[..., 6])) <= {-1.0, 1.0}
 
 
@@ -163,3 +184,30 @@ def test_missing_and_repeated_episodes_are_noticed(played):
     stray = Played(Start("reach", 99, 0), Outcome("reach", 99, 0, "", False, 1, 0.0, 0.0), np.zeros((1, 7)))
     with pytest.raises(KeyError):
         in_manifest_order([*played[1:], stray], PROTOCOL)
+
+
+@pytest.fixture(scope="module")
+def dreamer(player: Player) -> Player:
+    """The same model with a head that draws noise."""
+    policy, backbone = build(Spec(head=Slot(module="flow-matching", weights="random")), 0, chunk=CHUNK, root=Path())
+    return replace(player, policy=policy, backbone=backbone)
+
+
+def test_a_head_that_draws_plays_the_same_episodes_again_whatever_was_drawn_before(dreamer):
+    protocol = Protocol(tasks=("reach",), initial_states=3)
+    first = in_manifest_order(list(play(dreamer, protocol, Inputs())), protocol)
+    torch.manual_seed(77)
+    again = in_manifest_order(list(play(dreamer, protocol, Inputs())), protocol)
+    assert all(np.array_equal(one.actions, other.actions) for one, other in zip(first, again, strict=True))
+    assert not np.array_equal(first[0].actions[:2], first[1].actions[:2])
+
+
+def test_what_is_drawn_for_a_row_does_not_depend_on_the_rows_beside_it(dreamer):
+    def generators(*seeds: int) -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    seen, asked = pictures(2), ["reach the red block", "lift the blue block"]
+    both = dreamer.act(seen, asked, Inputs(), noise=generators(1, 2))
+    second = dreamer.act(seen[1:], asked[1:], Inputs(), noise=generators(2))
+    np.testing.assert_allclose(both[1:], second, atol=1e-5)
+    assert np.abs(both[1:] - dreamer.act(seen[1:], asked[1:], Inputs(), noise=generators(1))).max() > 0.01

@@ -16,7 +16,8 @@ from workbench.collect import collect
 from workbench.data.contract import Frames
 from workbench.data.lerobot import Dataset, open_dataset
 from workbench.data.statistics import Statistics
-from workbench.imitate import GRIP_WEIGHT, ActionScale, Batch, Demonstrations, imitation_loss
+from workbench.heads.chunk_mlp import GRIP_WEIGHT, ChunkHead
+from workbench.imitate import ActionScale, Batch, Demonstrations, imitation_loss
 from workbench.plan import Expert
 from workbench.policy import Policy
 from workbench.spec import Spec
@@ -151,11 +152,12 @@ def test_the_loss_is_l1_on_the_arm_and_cross_entropy_on_the_gripper(built):
     batch = hand_made(backbone)
     parts = losses(policy, batch)
     with torch.no_grad():
-        walk = policy(batch.image_BHWC, batch.words)
+        assert isinstance(policy.head, ChunkHead)
+        arm_BKA, grip_BK = policy.head(policy(batch.image_BHWC, batch.words).hidden_BE)
     arm, grip, steps = 0.0, 0.0, [(0, 0), (0, 1), (0, 2), (1, 0)]  # the steps that are not padding
     for b, k in steps:
-        arm += float((walk.arm_BKA[b, k] - batch.action_BKA[b, k, :6]).abs().sum()) / 6
-        closed = 1 / (1 + np.exp(-float(walk.grip_BK[b, k])))
+        arm += float((arm_BKA[b, k] - batch.action_BKA[b, k, :6]).abs().sum()) / 6
+        closed = 1 / (1 + np.exp(-float(grip_BK[b, k])))
         grip -= np.log(closed if batch.action_BKA[b, k, 6] > 0 else 1 - closed)
     assert parts == pytest.approx({"arm": arm / 4, "gripper": GRIP_WEIGHT * grip / 4}, rel=1e-5)
 

@@ -111,6 +111,38 @@ def test_hashes_change_exactly_where_something_is_trained(policy, built):
     assert [row.tensors for row in ledger.rows if row.slot == "embeddings"] == [0]
 
 
+def test_it_says_how_many_image_tokens_there_are(built):
+    spec = SPEC.with_slot("projector", SPEC.projector.model_copy(update={"tokens": 4}))
+    policy, backbone = build(spec, 0, chunk=BUDGET.chunk, root=Path())
+    adapt(policy, spec, seed=0)
+    found = audited(policy, backbone, spec).as_json()
+    assert (found["encoder_tokens"], found["image_tokens"]) == (policy.vision.card.tokens, 4)
+
+
+class Experts(nn.Module):
+    """As many experts as there are numbers in `chosen`'s range, each a module of its own; one is asked."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.experts = nn.ModuleList(nn.Linear(width, width) for _ in range(3))
+        self.chosen: int | None = 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if self.chosen is None else x + self.experts[self.chosen](x)
+
+
+@pytest.mark.parametrize(("chosen", "dead"), [(1, False), (None, True)])
+def test_an_expert_without_tokens_is_no_alarm_and_experts_that_are_never_asked_are(policy, built, chosen, dead):
+    policy.projector.layers.append(Experts(policy.language.width))  # type: ignore[operator, union-attr]
+    policy.projector.layers[-1].chosen = chosen  # type: ignore[index, union-attr]
+    if dead:
+        with pytest.raises(LedgerBroken, match=r"no gradient .*experts\.0\.bias"):
+            audited(policy, built[1])
+    else:
+        (row,) = [row for row in audited(policy, built[1]).rows if row.slot == "projector"]
+        assert row.tensors - row.gradient == 2 * 2  # two experts, weight and bias
+
+
 def test_it_repeats_what_was_asked_for_and_is_plain_json(policy, built):
     found = json.loads(json.dumps(audited(policy, built[1]).as_json()))
     assert [row["tune"] for row in found["rows"]] == ["lora", "full", "frozen", "last-blocks", "full"]

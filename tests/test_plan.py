@@ -5,13 +5,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from workbench import plan as plans
 from workbench.benchmarks.contract import Protocol
-from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, needs, run_id
+from workbench.plan import Budget, Compute, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, needs, run_id
 from workbench.spec import Slot, Spec, Value
 
 BASE = Finetune(spec=Spec(), data=Expert(), budget=Budget(), protocol=Protocol())
 GOLDEN = {
-    "finetune": "e31891d348a5",
-    "inject": "0e6d6f77539d",
+    "finetune": "81822674589e",
+    "inject": "049dcd84b9bc",
     "evaluate": "c319df0f93f5",
 }
 """Ids of records that lie on people's disks. Where one changes on purpose, RESULTS_VERSION is raised with it."""
@@ -60,6 +60,7 @@ OTHER: dict[type[Value], dict[str, Any]] = {
         "clip_norm": 2.0,
         "chunk": 5,
     },
+    Compute: {"device": "cpu", "dtype": "bfloat16", "attention": "eager", "gradient_checkpointing": True},
     Expert: {"tasks": ("lift",), "episodes": 201, "split": "selection", "noise": 0.4},
     Protocol: {"tasks": ("lift",), "initial_states": 21, "n_action_steps": 1, "split": "selection"},
     Slot: {"module": "linear", "weights": "run:0123456789ab", "tune": {"kind": "frozen"}, "tokens": "match"},
@@ -70,7 +71,7 @@ CONSTANTS = {"kind", "benchmark", "camera", "render"}
 
 
 def with_other(model: type[Value], field: str) -> Finetune:
-    where = {Budget: "budget", Expert: "data", Protocol: "protocol", Slot: "projector"}[model]
+    where = {Budget: "budget", Compute: "compute", Expert: "data", Protocol: "protocol", Slot: "projector"}[model]
     holder = NEW.spec if model is Slot else BASE
     part = model.model_validate({**getattr(holder, where).model_dump(), field: OTHER[model][field]})
     update = {"spec": NEW.spec.with_slot("projector", part)} if isinstance(part, Slot) else {where: part}

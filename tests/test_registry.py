@@ -149,6 +149,20 @@ def test_missing_weights_are_named_with_the_way_to_fetch_them(name: str, empty_c
         build_encoder(name, weights="pretrained", seed=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("clip-laion-base", "laion/CLIP-ViT-B-16-laion2B-s34B-b88K open_clip_model.safetensors"),
+        ("dinov2-siglip", "timm/vit_large_patch14_reg4_dinov2.lvd142m model.safetensors"),
+        ("dinov2-base-shuffled", "timm/vit_base_patch14_dinov2.lvd142m model.safetensors"),
+        ("hf:google/siglip-base-patch16-224", "google/siglip-base-patch16-224 config.json"),
+    ],
+)
+def test_missing_weights_of_other_libraries_are_named_too(name: str, file: str, empty_cache: Path):
+    with pytest.raises(WeightsMissing, match=f"hf download {file}"):
+        build_encoder(name, weights="pretrained", seed=0)
+
+
 def test_an_unreachable_hub_is_reported_without_retries(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

@@ -1,3 +1,4 @@
+from itertools import permutations
 from typing import get_args
 
 import pytest
@@ -10,6 +11,7 @@ from workbench.spec import (
     Full,
     LastBlocks,
     Lora,
+    Norms,
     Reinit,
     Replace,
     SetTune,
@@ -56,6 +58,13 @@ def test_every_kind_of_tune_and_edit_survives_json():
         assert edits.validate_json(edit.model_dump_json()) == edit
 
 
+def test_slots_that_belong_together_are_replaced_in_any_order():
+    parts = [Replace(slot=slot, module="hf:owner/model") for slot in ("language", "embeddings")]
+    parts.append(Replace(slot="projector", module="mlp", weights="random", tokens="match"))
+    specs = [edited(Spec(), order) for order in permutations(parts)]
+    assert all(spec == specs[0] for spec in specs) and specs[0].projector.tokens == "match"
+
+
 def test_a_spec_cannot_be_changed_in_place():
     with pytest.raises(ValidationError, match="frozen"):
         Spec().vision.weights = "random"  # type: ignore[misc]
@@ -74,7 +83,20 @@ def test_a_spec_cannot_be_changed_in_place():
         ({"vision": {"weights": "run:0123"}}, "No weights named 'run:0123'. Did you mean 'run:<id>'"),
         ({"head": {"module": "chunk-mlp"}}, "no backbone has an action head"),
         ({"language": {"module": "other"}}, "language.module is 'other'"),
+        ({"language": {"module": "first-blocks:0"}}, "language.module is 'first-blocks:0'"),
         ({"embeddings": {"module": "other"}}, "embeddings.module is 'other'"),
+        ({"language": {"module": "hf:a/b"}}, "embeddings.module is 'native'; beside .* 'hf:a/b'"),
+        ({"embeddings": {"module": "hf:a/b"}}, "embeddings.module is 'hf:a/b'; beside .* has to be 'native'"),
+        (
+            {"language": {"module": "hf:a/b"}, "embeddings": {"module": "hf:a/b"}},
+            "projector.module is 'native', which was trained for the backbone's own language model",
+        ),
+        ({"vision": {"tokens": "match"}}, "vision.tokens is 'match', but only a new projector"),
+        ({"projector": {"tokens": 16}}, "projector.tokens is 16, but only a new projector"),
+        ({"projector": {"module": "mlp", "weights": "random", "tokens": 0}}, "greater than or equal to 1"),
+        ({"projector": {"module": "mlp", "weights": "random", "tokens": "some"}}, "'keep' or 'match'"),
+        ({"vision": {"tune": {"kind": "lora", "dropout": 1.0}}}, "less than 1"),
+        ({"vision": {"tune": {"kind": "lora", "targets": []}}}, "at least 1 item"),
     ],
 )
 def test_an_impossible_spec_is_refused(value: dict, said: str):
@@ -94,8 +116,15 @@ def test_a_digest_does_not_depend_on_the_order_of_keys():
 
 
 def test_every_difference_between_specs_is_in_the_digest():
-    tunes: list[Tune] = [Full(), Frozen(), Lora(), Lora(rank=4), Lora(alpha=8), LastBlocks(blocks=1)]
+    tunes: list[Tune] = [Full(), Frozen(), Lora(), Lora(rank=4), Lora(alpha=8), LastBlocks(blocks=1), Norms()]
+    tunes += [Lora(dropout=0.1), Lora(dora=True), Lora(targets=("*.q_proj",))]
     specs = [Spec(backbone="other/"), *(Spec(vision=Slot(tune=tune)) for tune in tunes)]
     specs += [Spec(vision=Slot(weights="random")), Spec(vision=Slot(module="tiny")), Spec(language=Slot(tune=Frozen()))]
     assert len({digest(spec) for spec in specs}) == len(specs)
     assert digest(Spec()) == digest(Spec(vision=Slot(weights="pretrained", tune=Full())))
+
+
+def test_fields_that_were_added_later_left_the_digests_of_older_specs_as_they_were():
+    assert digest(Spec(language=Slot(tune=Lora(rank=4, alpha=8)))) == "1549120bd53d"
+    assert digest(Spec(projector=Slot(module="mlp", weights="random"))) == "be377ebc25ae"
+    assert digest(Spec()) == "db1f208d9bc7"

@@ -64,7 +64,7 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda c: c["budget"].update(stpes=1), r"budget\.stpes: .* Did you mean 'steps'\?"),
     (
         lambda c: arm(c, "lora-language")["edits"][0]["tune"].update(rnak=1),
-        r"arms\.2\.edits\.0\.tune\.rnak: No key named 'rnak'\. Did you mean 'rank'\? Known: alpha, kind, rank\.",
+        r"arms\.2\.edits\.0\.tune\.rnak: No key named 'rnak'\. Did you mean 'rank'\? Known: alpha, dora, .*, targets\.",
     ),
     (
         lambda c: c["injections"]["cloning"]["budget"].update(lerning_rate=1),

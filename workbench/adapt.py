@@ -1,7 +1,6 @@
 """What of each slot is trained: the only module that touches `requires_grad`. It decides every parameter."""
 
-import re
-from typing import Any, assert_never
+from typing import assert_never
 
 import torch
 from torch import nn
@@ -9,8 +8,9 @@ from torch import nn
 from encoders.contract import Encoder
 from workbench.backbones.contract import Language
 from workbench.errors import UserError
+from workbench.lora import inject
 from workbench.policy import Policy
-from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, SlotName, Spec
+from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Norms, SlotName, Spec
 
 
 def adapt(policy: Policy, spec: Spec, *, seed: int) -> None:
@@ -42,22 +42,27 @@ def _tune(slot: nn.Module, name: SlotName, spec: Spec) -> None:
             _low_rank(slot, name, tune)
         case LastBlocks():
             _last_blocks(slot, name, tune)
+        case Norms():
+            _norms(slot, name)
         case _:
             assert_never(tune)
 
 
 def _low_rank(slot: nn.Module, name: SlotName, tune: Lora) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
-
-    linear = [key for key, module in slot.named_modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise UserError(f"The slot {name!r} has no linear layer for LoRA; tune it with 'full' or 'frozen'.")
-    exact = "^(" + "|".join(re.escape(key) for key in linear) + ")$"
     slot.requires_grad_(False)
-    alpha: Any = tune.alpha  # annotated int by peft, which only divides it by the rank
-    inject_adapter_in_model(LoraConfig(r=tune.rank, lora_alpha=alpha, target_modules=exact), slot)
+    inject(slot, name, tune)
     for key, parameter in slot.named_parameters():
         parameter.requires_grad = ".lora_" in key
+
+
+def _norms(slot: nn.Module, name: SlotName) -> None:
+    """Normalisation layers are known by their class's name: transformers has an RMSNorm for each family."""
+    own = [p for m in slot.modules() if "Norm" in type(m).__name__ for p in m.parameters(recurse=False)]
+    if not own:
+        raise UserError(f"The slot {name!r} has no normalisation layer; tune it with 'full' or 'frozen'.")
+    slot.requires_grad_(False)
+    for parameter in own:
+        parameter.requires_grad = True
 
 
 def _last_blocks(slot: nn.Module, name: SlotName, tune: LastBlocks) -> None:

@@ -18,7 +18,7 @@ from workbench.backbones.conventions import conventional
 from workbench.backbones.family import Slots, take_apart
 from workbench.backbones.registry import FAMILIES, model_class, origin, read_config
 from workbench.backbones.source import folder
-from workbench.errors import UserError
+from workbench.errors import encoder_errors
 
 RowName = Literal["vision", "projector", "embeddings", "language", "head", "replaced", "unused", "tied"]
 
@@ -130,14 +130,11 @@ def _native_parts(slots: Slots, names: dict[int, Named], vision_attention: str) 
 
 def _with_encoder(parts: list[Part], name: str, slots: Slots) -> list[Part]:
     """Another encoder and a new projector as a study makes them by default; the native two are `replaced`."""
-    from encoders.errors import EncoderError
     from encoders.registry import build_encoder
     from workbench.projectors import build_projector
 
-    try:
+    with encoder_errors():
         encoder = build_encoder(name, weights="random", seed=0)
-    except EncoderError as error:
-        raise UserError(str(error)) from error
     card, width = encoder.card, slots.language.width
     projector = build_projector("mlp", card, width=width, scale=1.0, tokens=card.tokens)
     native = [part for part in parts if part.slot in ("vision", "projector")]

@@ -1,35 +1,47 @@
 """From a spec to a policy: which module fills each slot, and whose weights it starts from."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import nn
 
-from encoders.registry import UnknownEncoder, WeightsMissing, build_encoder
+from encoders.contract import Card, Encoder
+from encoders.registry import build_encoder
 from workbench.backbones.contract import Backbone
 from workbench.backbones.registry import load_backbone
-from workbench.errors import UserError
-from workbench.heads import build_head
+from workbench.errors import UserError, encoder_errors
+from workbench.heads.registry import build_head
+from workbench.language_models import keep_first_blocks, load_language_model
+from workbench.plan import Compute
 from workbench.policy import Policy
-from workbench.projectors import build_projector
-from workbench.spec import SLOTS, SlotName, Spec
+from workbench.projectors import build_projector, image_tokens
+from workbench.spec import SLOTS, SlotName, Spec, Tokens
 from workbench.weights import load_slot
 
 ACTIONS = 7
-BACKBONE_SLOTS: tuple[SlotName, ...] = ("vision", "projector", "embeddings", "language")
-"""The slots that a backbone fills; the head is always new."""
+Start = Literal["pretrained", "random"]
+Sources = dict[Start, Backbone]
 
 
-def build(spec: Spec, seed: int, *, chunk: int, root: Path) -> tuple[Policy, Backbone]:
+def build(
+    spec: Spec,
+    seed: int,
+    *,
+    chunk: int,
+    root: Path,
+    compute: Compute = Compute(),  # noqa: B008  # a frozen value
+) -> tuple[Policy, Backbone]:
     """The policy of `spec`, and the backbone that knows how to tokenise for it.
 
     Random slots are drawn from `seed`; `run:<id>` slots are read from `root/<id>`. The global generator is left alone.
+    Of `compute` only attention and checkpointing are used here: the policy is in float32, where torch puts it.
     """
-    pretrained = load_backbone(spec.backbone, weights="pretrained", seed=seed)
-    sources = {"pretrained": pretrained}
-    if any(spec.slot(name).weights == "random" for name in BACKBONE_SLOTS):
-        sources["random"] = load_backbone(spec.backbone, weights="random", seed=seed)
+    sources: Sources = {}
+    for name in SLOTS:
+        if _from_backbone(spec, name) and (start := _weights(spec, name)) not in sources:
+            sources[start] = _source(spec, start, seed, compute)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         policy = _assemble(spec, sources, seed, chunk)
@@ -37,45 +49,98 @@ def build(spec: Spec, seed: int, *, chunk: int, root: Path) -> tuple[Policy, Bac
         weights = spec.slot(name).weights
         if weights.startswith("run:"):
             load_slot(policy.get_submodule(name), name, root / weights.removeprefix("run:"))
-    return policy, pretrained
+    return policy, _any(sources)
 
 
-def _assemble(spec: Spec, sources: dict[str, Backbone], seed: int, chunk: int) -> Policy:
-    def source(name: SlotName) -> Backbone:
-        return sources["random" if spec.slot(name).weights == "random" else "pretrained"]
+def _from_backbone(spec: Spec, name: SlotName) -> bool:
+    """Whether a backbone, or the language model put into it, fills the slot. A head is always new."""
+    return name in ("embeddings", "language") or (name != "head" and spec.slot(name).module == "native")
 
-    vision = source("vision").vision
-    if spec.vision.module != "native":
-        weights: Literal["pretrained", "random"] = "random" if spec.vision.weights != "pretrained" else "pretrained"
-        vision = _encoder(spec.vision.module, weights, seed)
-    language, embeddings = source("language").language, source("embeddings").embeddings
-    end_of_prompt = sources["pretrained"].tokenize([""]).ids_BT[0, -1]
+
+def _weights(spec: Spec, name: SlotName) -> Start:
+    """What a slot is built from; the weights of a run are copied over it afterwards."""
+    return "random" if spec.slot(name).weights == "random" else "pretrained"
+
+
+def _any(sources: Sources) -> Backbone:
+    """For what is the same in all of them: tokenizer, sizes, what the decoder is told."""
+    return next(iter(sources.values()))
+
+
+def _source(spec: Spec, weights: Start, seed: int, compute: Compute) -> Backbone:
+    """The backbone, with the language model and embeddings that the spec puts into it."""
+    backbone = load_backbone(spec.backbone, weights=weights, seed=seed, prompt=spec.prompt, compute=compute)
+    kind, _, value = spec.language.module.partition(":")
+    match kind:
+        case "native":
+            return backbone
+        case "first-blocks":
+            dropped = keep_first_blocks(backbone.language, int(value))
+            return replace(backbone, unused_parameters=backbone.unused_parameters + dropped)
+        case "hf":
+            other = load_language_model(value, weights=weights, seed=seed, prompt=backbone.prompt, compute=compute)
+            return replace(backbone, **vars(other))
+        case _:
+            raise AssertionError(f"the spec let {kind!r} through")
+
+
+def _assemble(spec: Spec, sources: Sources, seed: int, chunk: int) -> Policy:
+    vision = _vision(spec, sources, seed)
+    language = _chosen(spec, "language", sources).language
+    embeddings = _chosen(spec, "embeddings", sources).embeddings
+    end_of_prompt = _any(sources).tokenize([""]).ids_BT[0, -1]
     head = build_head(spec.head.module, embeddings(end_of_prompt), chunk=chunk, actions=ACTIONS)
-    projector = source("projector").projector
-    if spec.projector.module != "native":
-        if spec.projector.weights == "pretrained":
-            raise UserError(
-                f"No backbone has a pretrained {spec.projector.module!r} projector; use weights = 'random'."
-            )
+    if spec.projector.module == "native":
+        projector = _native_projector(spec, sources, vision.card)
+    elif spec.projector.weights == "pretrained":
+        raise UserError(f"No backbone has a pretrained {spec.projector.module!r} projector; use weights = 'random'.")
+    else:
         projector = build_projector(
-            spec.projector.module, vision.card.dim, width=language.width, scale=_text_scale(embeddings)
-        )
-    elif vision.card.dim != source("projector").vision.card.dim:
-        raise UserError(
-            f"The native projector of {spec.backbone!r} takes tokens of width {source('projector').vision.card.dim}, "
-            f"but {vision.card.name!r} gives {vision.card.dim}: replace the projector too (module 'linear' or 'mlp')."
+            spec.projector.module,
+            vision.card,
+            width=language.width,
+            scale=_text_scale(embeddings),
+            tokens=_image_tokens(spec.projector.tokens, vision.card, _any(sources)),
         )
     return Policy(vision=vision, projector=projector, embeddings=embeddings, language=language, head=head)
 
 
-def _encoder(name: str, weights: Literal["pretrained", "random"], seed: int):
-    try:
-        return build_encoder(name, weights=weights, seed=seed)
-    except (UnknownEncoder, WeightsMissing) as error:
-        raise UserError(str(error)) from error
+def _chosen(spec: Spec, name: SlotName, sources: Sources) -> Backbone:
+    return sources[_weights(spec, name)]
+
+
+def _vision(spec: Spec, sources: Sources, seed: int) -> Encoder:
+    if spec.vision.module == "native":
+        return _chosen(spec, "vision", sources).vision
+    with encoder_errors():
+        weights = "pretrained" if spec.vision.weights == "pretrained" else "random"
+        return build_encoder(spec.vision.module, weights=weights, seed=seed)
+
+
+def _native_projector(spec: Spec, sources: Sources, card: Card) -> nn.Module:
+    backbone = _chosen(spec, "projector", sources)
+    if card.dim != backbone.vision.card.dim:
+        raise UserError(
+            f"The native projector of {spec.backbone!r} takes tokens of width {backbone.vision.card.dim}, "
+            f"but {card.name!r} gives {card.dim}: replace the projector too (module 'linear', 'mlp' or 'resampler')."
+        )
+    return backbone.projector
+
+
+def _image_tokens(asked: Tokens, card: Card, backbone: Backbone) -> int:
+    """How many tokens a new projector is to give."""
+    match asked:
+        case "keep":
+            return card.tokens
+        case "match":
+            return image_tokens(backbone.projector, backbone.vision.card)
+        case _:
+            return asked
 
 
 def _text_scale(embeddings: nn.Module) -> float:
     """Root mean square of the text embeddings as the language model sees them (Gemma scales its own by √E)."""
+    if next(embeddings.parameters()).is_meta:
+        return 1.0
     with torch.no_grad():
         return float(embeddings(torch.arange(100)).pow(2).mean().sqrt())

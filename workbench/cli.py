@@ -91,6 +91,24 @@ def show(
 
 
 @app.command()
+def inspect(
+    backbone: Annotated[str, typer.Argument(help="embedded, a local folder, or a hub id.")],
+    vision: Annotated[str | None, typer.Option(help="An encoder to put in the vision slot.")] = None,
+    config_only: Annotated[
+        bool, typer.Option("--config-only", help="Read config.json alone: no tokenizer, no processor, no weights.")
+    ] = False,
+    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+) -> None:
+    """Print the slots of BACKBONE: parameters, paths, tokens, attention, prompt, what "freeze vision" freezes.
+
+    Example: workbench inspect Qwen/Qwen2.5-VL-3B-Instruct --config-only
+    """
+    from workbench.screen import inspect_backbone
+
+    inspect_backbone(backbone, vision, config_only, format)
+
+
+@app.command()
 def collect(
     output: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
     task: Annotated[list[str], typer.Option(help="Task family; repeat for several.")] = ["reach"],  # noqa: B006

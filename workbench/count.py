@@ -1,6 +1,8 @@
-"""How many parameters a spec trains, before anything is run: the policy is built with random weights and counted."""
+"""How many parameters a spec trains, before anything is run: its policy is outlined on the meta device and counted."""
 
 from pathlib import Path
+
+import torch
 
 from workbench.adapt import adapt
 from workbench.build import build
@@ -11,6 +13,7 @@ def trainable_parameters(spec: Spec, *, chunk: int) -> int:
     """Trainable parameters of `spec`; weights are never read, only shapes count."""
     for name in SLOTS:
         spec = spec.with_slot(name, spec.slot(name).model_copy(update={"weights": "random"}))
-    policy, _ = build(spec, 0, chunk=chunk, root=Path())
-    adapt(policy, spec, seed=0)
+    with torch.device("meta"):
+        policy, _ = build(spec, 0, chunk=chunk, root=Path())
+        adapt(policy, spec, seed=0)
     return sum(p.numel() for p in policy.parameters() if p.requires_grad)

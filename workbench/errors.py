@@ -1,7 +1,10 @@
 """What a user did that cannot be done: one plain sentence, exit code 2, no traceback."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from encoders.errors import EncoderError
 
 
 class UserError(Exception):
@@ -14,6 +17,15 @@ class RunFailed(RuntimeError):
 
 class NotFinite(RunFailed):
     """A loss or a gradient was NaN or infinite; raised before the optimiser could use it."""
+
+
+@contextmanager
+def encoder_errors() -> Iterator[None]:
+    """What `encoders` says of a name, a file or a card is said to the user as it is."""
+    try:
+        yield
+    except EncoderError as error:
+        raise UserError(str(error)) from error
 
 
 def unknown(kind: str, name: str, choices: Iterable[str]) -> UserError:

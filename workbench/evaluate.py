@@ -2,8 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -11,10 +11,12 @@ import torch
 from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Outcome, Protocol, Start
 from workbench.benchmarks.tabletop.env import ACTION_NAMES, TabletopVectorEnv
+from workbench.compute import Place
 from workbench.errors import UserError
 from workbench.imitate import ActionScale
 from workbench.plan import Inputs
 from workbench.policy import Policy
+from workbench.spec import digest
 
 ROWS = 32
 """Tables that one process plays side by side: the policy's batch."""
@@ -28,17 +30,22 @@ class Player:
     backbone: Backbone
     scale: ActionScale
     mean_colour: np.ndarray
+    spot: Place
 
-    def act(self, pixels_BHWC: np.ndarray, instructions: list[str], inputs: Inputs) -> np.ndarray:
-        """Raw action chunks `[B, K, A]`."""
+    def act(
+        self, pixels_BHWC: np.ndarray, instructions: list[str], inputs: Inputs, *, noise: Sequence[torch.Generator]
+    ) -> np.ndarray:
+        """Raw action chunks `[B, K, A]`; a head that draws takes from each row's own `noise`."""
         if inputs.image == "blank":
             pixels_BHWC = np.broadcast_to(self.mean_colour, pixels_BHWC.shape).copy()
         if inputs.instruction == "blank":
             instructions = [""] * len(instructions)
         self.policy.eval()
-        with torch.no_grad():
-            walk = self.policy(torch.from_numpy(pixels_BHWC), self.backbone.tokenize(instructions))
-        return self.scale.to_world(walk.arm_BKA.numpy(), walk.grip_BK.numpy() > 0)
+        image_BHWC = torch.from_numpy(pixels_BHWC).to(self.spot.device)
+        with torch.no_grad(), self.spot.autocast():
+            walk = self.policy(image_BHWC, self.backbone.tokenize(instructions).to(self.spot.device))
+            chunk = self.policy.head.act(walk.hidden, noise)
+        return self.scale.to_world(chunk.arm_BKA.cpu().numpy(), chunk.closed_BK.cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -52,11 +59,16 @@ class Played:
 
 @dataclass
 class Table:
-    """The episode that one row of the environment is playing, and what it has done so far."""
+    """The episode that one row of the environment is playing, and what it has done so far.
+
+    `noise` is a function of the start alone: an episode is the same whichever others are played beside it, and every
+    arm that draws meets the same noise.
+    """
 
     start: Start
     instruction: str
     began: float
+    noise: torch.Generator
     actions: list[np.ndarray] = field(default_factory=list)
 
     def ended(self, *, success: bool, steps: int, progress: float) -> Played:
@@ -90,7 +102,8 @@ def play(player: Player, protocol: Protocol, inputs: Inputs) -> Iterator[Played]
             rows = sorted(tables)
             asked = [tables[row].instruction for row in rows]
             action = np.zeros((executed, env.num_envs, len(ACTION_NAMES)))
-            action[:, rows] = player.act(pixels[rows], asked, inputs)[:, :executed].swapaxes(0, 1)
+            noise = [tables[row].noise for row in rows]
+            action[:, rows] = player.act(pixels[rows], asked, inputs, noise=noise)[:, :executed].swapaxes(0, 1)
             for step in action:
                 yield from _advance(env, tables, step)
     finally:
@@ -104,7 +117,8 @@ def _seat(env: TabletopVectorEnv, tables: dict[int, Table], waiting: deque[Start
     fresh = {row: waiting.popleft() for row in free[: len(waiting)]}
     observation, info = env.reset(options={"starts": [fresh.get(row) for row in range(env.num_envs)]})
     for row, start in fresh.items():
-        tables[row] = Table(start, info["task_description"][row], began)
+        noise = torch.Generator().manual_seed(int(digest(asdict(start)), 16))
+        tables[row] = Table(start, info["task_description"][row], began, noise)
     return observation["pixels"]
 
 

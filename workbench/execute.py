@@ -4,7 +4,7 @@ import json
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,17 +12,19 @@ from typing import Any, assert_never
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Protocol
 from workbench.build import ACTIONS, build
 from workbench.collect import open_data
+from workbench.compute import Place, place
 from workbench.data.statistics import Statistics
 from workbench.errors import RunFailed, UserError
 from workbench.evaluate import Played, Player, in_manifest_order, play
 from workbench.film import write_films
-from workbench.imitate import ActionScale, Demonstrations, imitation_loss
+from workbench.imitate import ActionScale, Batch, Demonstrations, imitation_loss
 from workbench.ledger import Audit
 from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, needs
 from workbench.policy import Policy
@@ -74,7 +76,7 @@ def machine() -> dict[str, Any]:
 
 
 def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) -> dict[str, Any]:
-    policy, backbone = build(plan.spec, plan.seed, chunk=plan.budget.chunk, root=root)
+    policy, backbone = build(plan.spec, plan.seed, chunk=plan.budget.chunk, root=root, compute=plan.compute)
     dataset = open_data(root, plan.data)
     frames = dataset.frames(range(len(dataset.episodes)))
     statistics = dataset.statistics["action"]
@@ -86,28 +88,20 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
     scale = ActionScale(statistics)
     data = Demonstrations(frames, scale, backbone=backbone, chunk=plan.budget.chunk)
     adapt(policy, plan.spec, seed=plan.seed)
-    audit, began, losses = Audit(policy, plan.spec), time.perf_counter(), []
-    with (folder / "log.jsonl").open("w", buffering=1) as log, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)  # layers that draw while they train (dropout) know the global generator only
-        for step in train(
-            policy,
-            data.batches(plan.budget.batch, seed=plan.seed),
-            loss=lambda batch: imitation_loss(policy, batch),
-            budget=plan.budget,
-            after_backward=lambda: audit.after_backward(policy),
-        ):
-            log.write(json.dumps(_logged(step)) + "\n")
-            losses.append(step.loss)
-            report("training", step.index + 1, plan.budget.steps)
+    spot = place(plan.compute)
+    spot.settle(policy)
+    began = time.perf_counter()
+    losses = _fit(plan, policy, data, spot, folder, report)
     training_seconds = time.perf_counter() - began
-    ledger = audit.close(policy)
-    write_json(folder / "ledger.json", ledger.as_json())
     result: dict[str, Any] = {
         "weights_sha256": save_weights(policy, folder),
         "data_digest": dataset.digest,
         "action_statistics": statistics.to_json(),
         "mean_colour": [round(float(v)) for v in frames.image.mean(axis=(0, 1, 2))],
-        "prompt": backbone.prompt,
+        "device": str(spot.device),
+        "dtype": str(spot.dtype).removeprefix("torch."),
+        "prompt": backbone.chat,
+        "passes": list(backbone.passes),
         "unused_parameters": backbone.unused_parameters,
         "final_loss": float(np.mean(losses[-20:])),
         "samples": plan.budget.steps * plan.budget.batch,
@@ -115,9 +109,35 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         "episodes": 0,
     }
     if isinstance(plan, Finetune):
-        player = Player(policy, backbone, scale, np.array(result["mean_colour"], np.uint8))
+        player = Player(policy, backbone, scale, np.array(result["mean_colour"], np.uint8), spot)
         result |= _play(player, plan.protocol, Inputs(), folder, report)
     return result
+
+
+def _fit(
+    plan: Finetune | Inject, policy: Policy, data: Demonstrations, spot: Place, folder: Path, report: Report
+) -> list[float]:
+    """Trains the policy under audit, writes log and ledger, and returns the loss of every step."""
+
+    def loss(batch: Batch) -> Mapping[str, Tensor]:
+        with spot.autocast():
+            return imitation_loss(policy, batch.to(spot.device))
+
+    audit, losses = Audit(policy, plan.spec), list[float]()
+    with (folder / "log.jsonl").open("w", buffering=1) as log, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)  # layers that draw while they train (dropout) know the global generator only
+        for step in train(
+            policy,
+            data.batches(plan.budget.batch, seed=plan.seed),
+            loss=loss,
+            budget=plan.budget,
+            after_backward=lambda: audit.after_backward(policy),
+        ):
+            log.write(json.dumps(_logged(step)) + "\n")
+            losses.append(step.loss)
+            report("training", step.index + 1, plan.budget.steps)
+    write_json(folder / "ledger.json", audit.close(policy).as_json())
+    return losses
 
 
 def _logged(step: Step) -> dict[str, float]:
@@ -136,11 +156,13 @@ def load_player(root: Path, id: str) -> Player:
     """The policy of a finished run, ready to act."""
     record = open_record(root, id)
     assert isinstance(record.plan, Finetune | Inject), "an evaluation has no weights of its own"
-    policy, backbone = build(record.plan.spec, record.plan.seed, chunk=record.plan.budget.chunk, root=root)
-    adapt(policy, record.plan.spec, seed=record.plan.seed)
+    plan, spot = record.plan, place(record.plan.compute)
+    policy, backbone = build(plan.spec, plan.seed, chunk=plan.budget.chunk, root=root, compute=plan.compute)
+    adapt(policy, plan.spec, seed=plan.seed)
+    spot.settle(policy)
     policy.load_state_dict(dict(read_weights(record.folder)), strict=True)
     scale = ActionScale(Statistics.from_json(record.result["action_statistics"], "action"))
-    return Player(policy, backbone, scale, np.array(record.result["mean_colour"], np.uint8))
+    return Player(policy, backbone, scale, np.array(record.result["mean_colour"], np.uint8), spot)
 
 
 def _play(player: Player, protocol: Protocol, inputs: Inputs, folder: Path, report: Report) -> dict[str, Any]:

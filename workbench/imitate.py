@@ -6,15 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from workbench.backbones.contract import Backbone, Words
 from workbench.data.contract import Frames
 from workbench.data.statistics import STATISTICS, Normalisation, Statistics, denormalise, normalise
 from workbench.policy import Policy
-
-GRIP_WEIGHT = 0.1
-"""Weight of the gripper's cross-entropy beside the arm's error."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +22,15 @@ class Batch:
     action_BKA: Tensor = field(repr=False)
     padded_BK: Tensor = field(repr=False)
     frames: tuple[int, ...]
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(
+            self.image_BHWC.to(device),
+            self.words.to(device),
+            self.action_BKA.to(device),
+            self.padded_BK.to(device),
+            self.frames,
+        )
 
 
 class ActionScale:
@@ -76,13 +81,6 @@ class Demonstrations:
 
 
 def imitation_loss(policy: Policy, batch: Batch) -> Mapping[str, Tensor]:
-    """L1 on the arm's actions in [-1, 1] (OpenVLA-OFT, arXiv:2502.19645) and binary cross-entropy on the gripper."""
+    """The head's loss on the batch's demonstrated actions."""
     walk = policy(batch.image_BHWC, batch.words)
-    real_BK = (~batch.padded_BK).float()
-    arm_BK = (walk.arm_BKA - batch.action_BKA[..., :-1]).abs().mean(-1)
-    closed_BK = (batch.action_BKA[..., -1] > 0).float()
-    grip_BK = functional.binary_cross_entropy_with_logits(walk.grip_BK, closed_BK, reduction="none")
-    return {
-        "arm": (arm_BK * real_BK).sum() / real_BK.sum(),
-        "gripper": GRIP_WEIGHT * (grip_BK * real_BK).sum() / real_BK.sum(),
-    }
+    return policy.head.loss(walk.hidden, batch.action_BKA, batch.padded_BK)

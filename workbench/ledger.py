@@ -1,6 +1,7 @@
 """What really happened to every slot: counted, hashed before and after, gradients watched. Stored with each run."""
 
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,13 +11,13 @@ from torch import Tensor, nn
 
 from workbench.errors import RunFailed
 from workbench.policy import Policy
+from workbench.projectors import image_tokens
 from workbench.spec import SLOTS, SlotName, Spec
 
 WATCHED_STEPS = 4
 """A LoRA's A has no gradient while its B is still zero: every trainable tensor must have had one within these steps."""
 
-
-MOVED = {"frozen": "frozen", "full": "full", "lora": "part", "last-blocks": "part"}
+MOVED = {"frozen": "frozen", "full": "full", "lora": "part", "last-blocks": "part", "norms": "part"}
 """How much of a slot each kind of tune trains."""
 
 
@@ -50,10 +51,13 @@ class Ledger:
     new_parameters: int
     """Parameters that the backbone does not have: query, head and new projectors."""
     total_parameters: int
+    encoder_tokens: int
+    """Image tokens that the encoder gives; `image_tokens` are those that the language model reads."""
+    image_tokens: int
 
     def as_json(self) -> dict[str, Any]:
         rows = [asdict(row) | {"moved": row.moved} for row in self.rows]
-        return {"rows": rows, "new_parameters": self.new_parameters, "total_parameters": self.total_parameters}
+        return asdict(self) | {"rows": rows}
 
 
 def tensor_hash(tensors: Iterable[tuple[str, Tensor]]) -> str:
@@ -63,6 +67,15 @@ def tensor_hash(tensors: Iterable[tuple[str, Tensor]]) -> str:
         found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()[:16]
+
+
+def _kept_together(key: str) -> str:
+    """A parameter's name without the number of its expert.
+
+    An expert that no token was routed to within the watched steps has no gradient, and is not dead: a layer's experts
+    count as one, as those that are one tensor do anyway.
+    """
+    return re.sub(r"\.experts\.\d+\.", ".experts.", key)
 
 
 def _slot_hash(slot: nn.Module) -> str:
@@ -104,10 +117,17 @@ class Audit:
                     f"the slot {row.slot!r} is {row.moved}, but its bits say otherwise: {row.before} → {row.after}"
                 )
         fresh = [r for r in rows if r.slot == "head" or (r.slot == "projector" and r.module != "native")]
-        return Ledger(rows, sum(r.parameters for r in fresh), sum(r.parameters for r in rows))
+        return Ledger(
+            rows=rows,
+            new_parameters=sum(row.parameters for row in fresh),
+            total_parameters=sum(row.parameters for row in rows),
+            encoder_tokens=policy.vision.card.tokens,
+            image_tokens=image_tokens(policy.projector, policy.vision.card),
+        )
 
     def _all_seen(self) -> None:
-        if dead := self.trainable - self.seen:
+        alive = {_kept_together(key) for key in self.seen}
+        if dead := {key for key in self.trainable if _kept_together(key) not in alive}:
             raise LedgerBroken(f"trainable parameters have no gradient after {self.steps} steps: {sorted(dead)}")
 
     def _row(self, policy: Policy, name: SlotName) -> Row:

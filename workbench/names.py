@@ -1,22 +1,24 @@
 """Whether every name in a spec stands for something: asked before anything is collected, built or trained."""
 
 from workbench.backbones.registry import folder
-from workbench.errors import UserError, unknown
-from workbench.heads import HEADS
+from workbench.errors import encoder_errors, unknown
+from workbench.heads.registry import HEADS
+from workbench.language_models import language_folder
 from workbench.projectors import PROJECTORS
 from workbench.spec import Spec
 
 
 def check_names(spec: Spec) -> None:
-    """Raises UserError, with the nearest name, for a backbone, encoder, projector or head that there is not."""
+    """Raises UserError, with the nearest name, for a backbone, or for what fills a slot, that there is not."""
     folder(spec.backbone)
+    kind, _, name = spec.language.module.partition(":")
+    if kind == "hf":
+        language_folder(name)
     if spec.vision.module != "native":
-        from encoders.registry import UnknownEncoder, card  # imports timm: seconds, only where they are needed
+        from encoders.registry import card  # imports timm: seconds, only where they are needed
 
-        try:
+        with encoder_errors():
             card(spec.vision.module)
-        except UnknownEncoder as error:
-            raise UserError(str(error)) from error
     for kind, name, known in (
         ("projector", spec.projector.module, ["native", *PROJECTORS]),
         ("head", spec.head.module, [*HEADS]),

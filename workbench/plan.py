@@ -59,6 +59,20 @@ class Budget(Value):
     chunk: int = Field(default=4, ge=1)
 
 
+class Compute(Value):
+    """Where and in which precision tensors are computed; the same for every arm that is compared.
+
+    `auto` is the GPU, and bfloat16 there, where there is one; else the CPU in float32. In bfloat16 what is frozen is
+    stored in it, what is trained stays in float32, and both are computed under autocast. `gradient_checkpointing`
+    (non-reentrant) computes the backbone's trained blocks twice instead of keeping what is between them.
+    """
+
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    gradient_checkpointing: bool = False
+
+
 class Inputs(Value):
     """What the policy is given at test: `blank` is the mean colour of its training images, or no words."""
 
@@ -74,6 +88,7 @@ class Finetune(Value):
     data: Data
     budget: Budget
     protocol: Protocol
+    compute: Compute = Compute()
     seed: Seed = 0
 
 
@@ -85,6 +100,7 @@ class Inject(Value):
     spec: Spec
     data: Data
     budget: Budget
+    compute: Compute = Compute()
     seed: Seed = 0
 
 

@@ -1,6 +1,6 @@
 """The policy: five slots in data-flow order, the minimal adaptation pipeline of VLM4VLA (arXiv:2601.03309, §3.2).
 
-One learnable query token stands last in the sequence; its final hidden state becomes a chunk of actions.
+One learnable query token stands last in the sequence; the head turns the final hidden states into a chunk of actions.
 """
 
 from dataclasses import dataclass
@@ -8,33 +8,31 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from encoders.contract import Encoder
-from workbench.backbones.contract import Language, Words
-from workbench.heads import ChunkHead
+from workbench.backbones.contract import Hidden, Language, Words
+from workbench.heads.contract import Head
 
-# B batch  N image tokens  T word tokens  D encoder width  E language width  K action steps  A action dimensions
+# B batch  N image tokens  T word tokens  D encoder width  E language width
 
 
 @dataclass(frozen=True)
 class Walk:
-    """What was computed on the way, named so that probes need no hooks.
-
-    `arm_BKA` (A without the gripper) lies in [-1, 1]; `grip_BK` are logits of "closed".
-    """
+    """What was computed on the way to the head, named so that probes need no hooks."""
 
     seen_BND: Tensor
     seen_BNE: Tensor
     words_BTE: Tensor
-    hidden_BE: Tensor
-    arm_BKA: Tensor
-    grip_BK: Tensor
+    hidden: Hidden
+
+    @property
+    def hidden_BE(self) -> Tensor:
+        """The query's final hidden state."""
+        return self.hidden.query_BE
 
 
 class Policy(nn.Module):
     """The five slots. Parameters are named after them, so a name says which slot it belongs to."""
 
-    def __init__(
-        self, *, vision: Encoder, projector: nn.Module, embeddings: nn.Module, language: Language, head: ChunkHead
-    ):
+    def __init__(self, *, vision: Encoder, projector: nn.Module, embeddings: nn.Module, language: Language, head: Head):
         super().__init__()
         self.vision = vision
         self.projector = projector
@@ -51,9 +49,9 @@ class Policy(nn.Module):
         return self
 
     def forward(self, image_BHWC: Tensor, words: Words) -> Walk:
+        """From pixels and words to hidden states; `head.loss` or `head.act` takes them from there."""
         seen_BND = self.vision(image_BHWC)
         seen_BNE = self.projector(seen_BND)
         words_BTE = self.embeddings(words.ids_BT)
-        hidden_BE = self.language(seen_BNE, words_BTE, words.mask_BT, self.head.query_E).query_BE
-        arm_BKA, grip_BK = self.head(hidden_BE)
-        return Walk(seen_BND, seen_BNE, words_BTE, hidden_BE, arm_BKA, grip_BK)
+        hidden = self.language(seen_BNE, words_BTE, words.mask_BT, self.head.query_E)
+        return Walk(seen_BND, seen_BNE, words_BTE, hidden)

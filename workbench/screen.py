@@ -102,6 +102,22 @@ def show_run(id: str, root: Path, format: Literal["terminal", "json"]) -> None:
             console.print(f"  {key}: {record.result[key]}")
 
 
+def inspect_backbone(name: str, vision: str | None, config_only: bool, format: Literal["terminal", "json"]) -> None:
+    from workbench.anatomy import anatomy
+    from workbench.anatomy_tree import anatomy_tree
+    from workbench.backbones.registry import prompt_of
+
+    seen = anatomy(name, vision=vision)
+    prompt = None if config_only else prompt_of(name)
+    if format == "json":
+        print(json.dumps(seen.as_json() | {"prompt": prompt}, indent=1))
+        return
+    console.print(anatomy_tree(seen))
+    if prompt is not None:
+        console.print("prompt, the image standing at its placeholder:", style="bold")
+        console.print(prompt, markup=False, highlight=False)
+
+
 def ledger_table(ledger: dict[str, Any]) -> Table:
     """One row a slot: what was asked, what happened."""
     table = Table(title=f"Ledger · {ledger['new_parameters']:,} of {ledger['total_parameters']:,} parameters are new")

@@ -23,6 +23,11 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def _later(default: Any, **limits: Any) -> Any:
+    """A field that was added later: left out of dumps at its default, so that older digests stay what they were."""
+    return Field(default=default, exclude_if=lambda value: value == default, **limits)
+
+
 class Frozen(Value):
     """Nothing of the slot moves, buffers included; it stays in eval mode."""
 
@@ -36,11 +41,18 @@ class Full(Value):
 
 
 class Lora(Value):
-    """Low-rank updates of the slot's linear layers (arXiv:2106.09685); rank and alpha are independent."""
+    """Low-rank updates (arXiv:2106.09685) of the slot's linear layers and experts; rank and alpha are independent.
+
+    `dora` trains the length of each output's weights too (arXiv:2402.09353). `targets` are patterns (`*`, `?`) of names
+    within the slot, instead of all that can be adapted.
+    """
 
     kind: Literal["lora"] = "lora"
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
+    dropout: float = _later(0.0, ge=0, lt=1)
+    dora: bool = _later(False)
+    targets: tuple[str, ...] | None = _later(None, min_length=1)
 
 
 class LastBlocks(Value):
@@ -50,7 +62,13 @@ class LastBlocks(Value):
     blocks: int = Field(ge=1)
 
 
-Tune = Annotated[Frozen | Full | Lora | LastBlocks, Field(discriminator="kind")]
+class Norms(Value):
+    """Only the parameters of the slot's normalisation layers are trained (arXiv:2003.00152)."""
+
+    kind: Literal["norms"] = "norms"
+
+
+Tune = Annotated[Frozen | Full | Lora | LastBlocks | Norms, Field(discriminator="kind")]
 
 
 def _source(weights: str) -> str:
@@ -60,24 +78,32 @@ def _source(weights: str) -> str:
 
 
 Weights = Annotated[str, AfterValidator(_source)]
+Tokens = Literal["keep", "match"] | Annotated[int, Field(ge=1)]
+"""How many image tokens a new projector gives: as many as it is given, as many as the native one gives, or so many."""
 
 
 class Slot(Value):
     """Which module, whose weights, what moves.
 
     `weights` is `pretrained`, `random`, `run:<id>` (the same slot of a finished run) or, in a study,
-    `injection:<name>`, which the study turns into the id of the run that it declares under that name.
+    `injection:<name>`, which the study turns into the id of the run that it declares under that name. `tokens` is for
+    new projectors.
     """
 
     module: str = "native"
     weights: Weights = "pretrained"
     tune: Tune = Full()
+    tokens: Tokens = _later("keep")
 
 
 class Spec(Value):
-    """A backbone and its five slots."""
+    """A backbone and its five slots.
+
+    `prompt` is what the user says in the backbone's chat template, `{instruction}` left open; None: its family's own.
+    """
 
     backbone: str = "embedded"
+    prompt: str | None = _later(None, pattern=r"\{instruction\}")
     vision: Slot = Slot()
     projector: Slot = Slot()
     embeddings: Slot = Slot()
@@ -85,14 +111,41 @@ class Spec(Value):
     head: Slot = Slot(module="chunk-mlp", weights="random")
 
     @model_validator(mode="after")
-    def _possible(self) -> "Spec":
+    def _possible_head(self) -> "Spec":
         if self.head.weights == "pretrained":
             raise ValueError(
                 "head.weights is 'pretrained', but no backbone has an action head: use 'random' or 'run:<id>'"
             )
-        for name in ("embeddings", "language"):
-            if self.slot(name).module != "native":
-                raise ValueError(f"{name}.module is {self.slot(name).module!r}; the choice for this slot is 'native'")
+        return self
+
+    @model_validator(mode="after")
+    def _possible_language(self) -> "Spec":
+        language, embeddings = self.language.module, self.embeddings.module
+        if not re.fullmatch(r"native|first-blocks:[1-9]\d*|hf:.+", language):
+            raise ValueError(
+                f"language.module is {language!r}; the choices for this slot are 'native', 'first-blocks:<k>' and "
+                "'hf:<hub id or folder>'"
+            )
+        own = language if language.startswith("hf:") else "native"
+        if embeddings != own:
+            raise ValueError(
+                f"embeddings.module is {embeddings!r}; beside language.module {language!r} it has to be {own!r}, "
+                "since a language model reads its own embeddings"
+            )
+        if own != "native" and self.projector.module == "native":
+            raise ValueError(
+                "projector.module is 'native', which was trained for the backbone's own language model; beside "
+                f"language.module {language!r} it has to be a new one"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _possible_tokens(self) -> "Spec":
+        for name in SLOTS:
+            if self.slot(name).tokens != "keep" and (name != "projector" or self.projector.module == "native"):
+                raise ValueError(
+                    f"{name}.tokens is {self.slot(name).tokens!r}, but only a new projector chooses its tokens"
+                )
         return self
 
     def slot(self, name: SlotName) -> Slot:
@@ -117,6 +170,7 @@ class Replace(Value):
     slot: SlotName
     module: str = "native"
     weights: Weights = "pretrained"
+    tokens: Tokens = _later("keep")
 
 
 class Reinit(Value):
@@ -129,23 +183,28 @@ class Reinit(Value):
 Edit = Annotated[SetTune | Replace | Reinit, Field(discriminator="edit")]
 
 
-def apply(spec: Spec, edit: Edit) -> Spec:
-    """The spec after one edit; the given one is unchanged."""
+def _changed(spec: Spec, edit: Edit) -> Spec:
     slot = spec.slot(edit.slot)
     match edit:
         case SetTune():
             changed = {"tune": edit.tune}
         case Replace():
-            changed = {"module": edit.module, "weights": edit.weights}
+            changed = {"module": edit.module, "weights": edit.weights, "tokens": edit.tokens}
         case Reinit():
             changed = {"weights": "random"}
         case _:
             assert_never(edit)
-    return spec.with_slot(edit.slot, slot.model_copy(update=changed))
+    return spec.model_copy(update={edit.slot: slot.model_copy(update=changed)})
+
+
+def apply(spec: Spec, edit: Edit) -> Spec:
+    """The spec after one edit; the given one is unchanged."""
+    return edited(spec, (edit,))
 
 
 def edited(spec: Spec, edits: tuple[Edit, ...]) -> Spec:
-    return reduce(apply, edits, spec)
+    """The spec after all edits in turn. Only the last has to be possible: some slots are replaced together."""
+    return Spec.model_validate(dict(reduce(_changed, edits, spec)))
 
 
 def digest(value: Any) -> str:

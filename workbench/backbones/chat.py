@@ -22,6 +22,8 @@ class Chat:
     """
 
     tokenizer: Any
+    prompt: str
+    """What the user says, with `{instruction}` left open."""
     text: str
     marker: int
     markers: int
@@ -55,14 +57,14 @@ def build_chat(family: Family, tokenizer: Any, template: str | None, marker: str
     if text.count(BLANK) != 1:
         raise UserError(f"The chat template of this {family.title} does not hold the user's words once: {text!r}")
     known = tokenizer.convert_tokens_to_ids(marker)
-    draft = Chat(tokenizer, text, known, 0, 0)
+    draft = Chat(tokenizer, prompt, text, known, 0, 0)
     places = [[i for i, token in enumerate(ids) if token == known] for ids in draft._ids(["a", "lift the red block"])]
     if not places[0] or places[0] != places[1]:
         raise UserError(
             f"In the chat template of this {family.title} the image's place depends on the instruction, or it has "
             f"none: {text!r}"
         )
-    return Chat(tokenizer, text, known, len(places[0]), places[0][-1])
+    return Chat(tokenizer, prompt, text, known, len(places[0]), places[0][-1])
 
 
 def _render(family: Family, tokenizer: Any, template: str | None, marker: str, prompt: str) -> str:

@@ -19,6 +19,9 @@ class Words:
     ids_BT: Tensor
     mask_BT: Tensor
 
+    def to(self, device: torch.device) -> "Words":
+        return Words(self.ids_BT.to(device), self.mask_BT.to(device))
+
 
 @dataclass(frozen=True)
 class Hidden:

@@ -20,6 +20,7 @@ from workbench.backbones.qwen import QWEN2_5_VL, QWEN3_VL
 from workbench.backbones.source import BACKBONES, EMBEDDED, complete, folder
 from workbench.backbones.towers import Origin, Pixels
 from workbench.errors import UserError
+from workbench.plan import Compute
 
 __all__ = ["BACKBONES", "EMBEDDED", "FAMILIES", "folder", "load_backbone"]
 
@@ -43,11 +44,17 @@ FILTERS = {1: "bicubic", 2: "bilinear", 3: "bicubic"}
 
 
 def load_backbone(
-    name: str, *, weights: Literal["pretrained", "random"], seed: int, prompt: str | None = None
+    name: str,
+    *,
+    weights: Literal["pretrained", "random"],
+    seed: int,
+    prompt: str | None = None,
+    compute: Compute = Compute(),  # noqa: B008  # a frozen value
 ) -> Backbone:
     """The slots of `name`, in float32; `random` draws every parameter from `seed`, as the class initialises itself.
 
     `prompt` is what the user says in the family's chat template, with `{instruction}` in it; None: the family's own.
+    Of `compute` attention and checkpointing are used.
     Raises UserError for a name, a folder, a family or a prompt that cannot be used.
     """
     from transformers.utils.logging import disable_progress_bar
@@ -57,11 +64,9 @@ def load_backbone(
     config = read_config(path, name)
     listed = FAMILIES.get(config.model_type)
     model = _random(config, listed, seed, name) if weights == "random" else _read(config, path, name)
-    model = model.float()
+    prepare(model, compute)
     family = listed or conventional(model, name)
-    own = INSTRUCTION if (path / "recipe.json").is_file() else family.question
-    said = own if prompt is None else prompt
-    chat = _chat(path, family, config, name=name, prompt=said)
+    chat = read_chat(path, family, config, name=name, prompt=prompt)
     probed = None if listed else probe(model, name, chat.image_at)
     total = model.num_parameters()
     slots = take_apart(model, family, origin(name, family, _pixels(path, name)), image_at=chat.image_at)
@@ -70,8 +75,35 @@ def load_backbone(
     parts = vars(slots)
     kept = {id(parameter): parameter for slot in parts.values() for parameter in slot.parameters()}
     unused = total - sum(parameter.numel() for parameter in kept.values())
-    text = {"tokenize": chat, "prompt": said, "chat": chat.text}
+    text = {"tokenize": chat, "prompt": chat.prompt, "chat": chat.text}
     return Backbone(name=name, family=config.model_type, **parts, **text, unused_parameters=unused)
+
+
+def prepare(model: Any, compute: Compute) -> None:
+    """In float32, with the attention and the checkpointing that are asked for. Raises UserError where it has none."""
+    model.float()
+    if compute.attention != "auto":
+        try:
+            model.set_attn_implementation(compute.attention)
+        except (ValueError, ImportError) as error:
+            raise UserError(f"compute.attention is {compute.attention!r}, which cannot be had: {error}") from error
+    if compute.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def prompt_of(name: str) -> str:
+    """The whole text that the decoder of `name` reads, image placeholder and `{instruction}` left open.
+
+    Needs tokenizer and processor files, no weights. Raises UserError where they are missing.
+    """
+    path = complete(name, weights=False)
+    config = read_config(path, name)
+    if config.model_type not in FAMILIES:
+        raise UserError(
+            f"The prompt of {name!r} is known once its weights are loaded: {config.model_type!r} is no listed family "
+            f"({', '.join(FAMILIES)}). Look at it with --config-only."
+        )
+    return read_chat(path, FAMILIES[config.model_type], config, name=name, prompt=None).text
 
 
 def read_config(path: Path, name: str) -> Any:
@@ -104,7 +136,11 @@ def origin(name: str, family: Family, pixels: Pixels) -> Origin:
     return Origin(name, pixels, family.paper, licence)
 
 
-def _chat(path: Path, family: Family, config: Any, *, name: str, prompt: str) -> Chat:
+def read_chat(path: Path, family: Family, config: Any, *, name: str, prompt: str | None) -> Chat:
+    """The chat of the folder's own tokenizer and template around `prompt` (None: the family's own).
+
+    Raises UserError where it has no tokenizer, or where prompt or template cannot be used.
+    """
     from transformers import AutoTokenizer
 
     try:
@@ -112,7 +148,9 @@ def _chat(path: Path, family: Family, config: Any, *, name: str, prompt: str) ->
     except (OSError, ValueError) as error:
         raise UserError(f"The backbone {name!r} has no tokenizer in {path}: {error}") from error
     marker = family.marker or tokenizer.convert_ids_to_tokens(config.image_token_id)
-    return build_chat(family, tokenizer, chat_template(path, tokenizer), marker, prompt)
+    own = INSTRUCTION if (path / "recipe.json").is_file() else family.question
+    said = own if prompt is None else prompt
+    return build_chat(family, tokenizer, chat_template(path, tokenizer), marker, said)
 
 
 def _pixels(path: Path, name: str) -> Pixels:

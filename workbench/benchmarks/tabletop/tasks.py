@@ -91,8 +91,13 @@ def _onto(world: World, data: mujoco.MjData, goal: Goal) -> tuple[bool, ...]:
     across = float(np.linalg.norm(tops[goal.thing, :2] - tops[goal.where, :2]))
     gap = float(tops[goal.thing, 2] - 2 * BLOCK_HALF - tops[goal.where, 2])
     held = world.held(data) == goal.thing
-    near = across < (0.035 if goal.where >= BLOCKS else 0.025)
+    near = across < _tolerance(goal.where)
     return _touched(world, data, goal.thing), held, held and near, near and not held and abs(gap) < 0.015
+
+
+def _tolerance(where: int) -> float:
+    """Metres in the plane that a block may lie off the centre of what it is put on."""
+    return 0.035 if where >= BLOCKS else 0.025
 
 
 def _two_blocks(random: np.random.Generator) -> tuple[int, int]:
@@ -145,12 +150,12 @@ def expert(world: World, data: mujoco.MjData, goal: Goal) -> np.ndarray:
             if across > 0.04 and tip[2] < point[2] - 0.02:  # rise before crossing, or the block hits its neighbours
                 point[:2] = tip[:2]
             action[:3] = _toward(tip, point)
-            if across < 0.012 and tip[2] - carried[2] < 0.008:
+            if across < 0.7 * _tolerance(goal.where) and tip[2] - carried[2] < 0.012:
                 action[6] = -1.0
                 action[:3] = [0.0, 0.0, 1.0]
     else:
         action[:3] = _toward(tip, tops[goal.thing] + [0.0, 0.0, 0.002])  # the cup may come from anywhere
         across, above = _away(world, data, goal.thing)
-        if across < 0.6 * SUCTION and above < SUCTION / 3:
+        if across < 0.8 * SUCTION and above < 0.4 * SUCTION:
             action[6] = 1.0
     return action

@@ -1,0 +1,53 @@
+"""A trained encoder as the plain weights file of the library that it comes from."""
+
+from copy import deepcopy
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from encoders.contract import Encoder
+from encoders.errors import UnsupportedEncoder
+from encoders.torchvision_ops import ensure
+
+
+def export_state_dict(encoder: Encoder) -> dict[str, Tensor]:
+    """The tensors under the names of the library's own model, which loads them with `strict=True`.
+
+    - timm: `timm.create_model(NAME, num_classes=0)`, with `img_size=card.side` where the card's side is not the
+      published one. With `open_clip:` names whose tower is timm's, the same (`model.visual.trunk`).
+    - open_clip: `open_clip.create_model(NAME).visual`.
+    - transformers: `AutoModel.from_config(config)`, config being that of the vision tower.
+
+    What the tokens do not depend on (`encoder.unread`) goes out as it came in, on the CPU. Low-rank updates are merged
+    into the weights; the encoder itself stays as it is. Raises `UnsupportedEncoder` for one without a library's model:
+    of a fused one each member is exported, of raw patches nothing.
+    """
+    if "tower" not in dict(encoder.named_children()):
+        members = [name for name, child in encoder.named_children() if isinstance(child, Encoder)]
+        remedy = f"export its members {' and '.join(members)}" if members else "it has no weights"
+        raise UnsupportedEncoder(f"'{encoder.card.name}' is no single library's model: {remedy}.")
+    tower = _merged(encoder.get_submodule("tower"))
+    read = {key: value.detach().cpu().contiguous() for key, value in tower.state_dict().items()}
+    return read | {key: value.cpu().contiguous() for key, value in encoder.unread.items()}
+
+
+def save_export(encoder: Encoder, path: Path) -> None:
+    """The same as a safetensors file, which `NAME@FILE` also reads."""
+    tensors = export_state_dict(encoder)
+    save_file({key: value.clone() for key, value in tensors.items()}, path, metadata={"format": "pt"})
+
+
+def _merged(tower: nn.Module) -> nn.Module:
+    if not any(".lora_" in key for key, _ in tower.named_parameters()):
+        return tower
+    ensure()  # peft imports torchvision
+    from peft.tuners.lora import LoraLayer  # seconds, and only here
+
+    merged = deepcopy(tower)
+    for name, module in list(merged.named_modules()):
+        if isinstance(module, LoraLayer):
+            module.merge()
+            parent, _, last = name.rpartition(".")
+            setattr(merged.get_submodule(parent), last, module.get_base_layer())
+    return merged

@@ -1,0 +1,49 @@
+"""A chunk of actions regressed from the query's hidden state, after VLM4VLA's head (arXiv:2601.03309, §3.2)."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workbench.backbones.contract import Hidden
+from workbench.heads.contract import Chunk, Head, mean_of_real
+
+# B batch  E language width  K action steps  A action dimensions
+
+GRIP_WEIGHT = 0.1
+"""Weight of the gripper's cross-entropy beside the arm's error."""
+
+
+class ChunkHead(Head):
+    """An MLP for the arm (tanh) and one for the gripper (logit).
+
+    `forward(hidden_BE)` gives `arm [B, K, A - 1]` in [-1, 1] and `grip [B, K]` logits of "closed".
+    """
+
+    def __init__(self, query_E: Tensor, *, chunk: int, actions: int):
+        super().__init__(query_E, chunk=chunk)
+        width = len(query_E)
+        hidden = min(1024, 2 * width)
+        self.trunk = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU())
+        self.arm = nn.Sequential(
+            nn.Linear(hidden, hidden // 2), nn.GELU(), nn.Linear(hidden // 2, chunk * (actions - 1))
+        )
+        self.grip = nn.Sequential(nn.Linear(hidden, hidden // 4), nn.GELU(), nn.Linear(hidden // 4, chunk))
+
+    def forward(self, hidden_BE: Tensor) -> tuple[Tensor, Tensor]:
+        trunk = self.trunk(hidden_BE)
+        return self.arm(trunk).tanh().unflatten(-1, (self.chunk, -1)), self.grip(trunk)
+
+    def loss(self, hidden: Hidden, action_BKA: Tensor, padded_BK: Tensor) -> Mapping[str, Tensor]:
+        """L1 on the arm (OpenVLA-OFT, arXiv:2502.19645) and binary cross-entropy on the gripper."""
+        arm_BKA, grip_BK = self(hidden.query_BE)
+        arm_BK = (arm_BKA - action_BKA[..., :-1]).abs().mean(-1)
+        closed_BK = (action_BKA[..., -1] > 0).float()
+        grip_BK = functional.binary_cross_entropy_with_logits(grip_BK, closed_BK, reduction="none")
+        return {"arm": mean_of_real(arm_BK, padded_BK), "gripper": GRIP_WEIGHT * mean_of_real(grip_BK, padded_BK)}
+
+    def act(self, hidden: Hidden, noise: Sequence[torch.Generator]) -> Chunk:
+        """A regression draws nothing."""
+        arm_BKA, grip_BK = self(hidden.query_BE)
+        return Chunk(arm_BKA.float(), grip_BK > 0)

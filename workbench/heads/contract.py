@@ -1,0 +1,55 @@
+"""What every action head promises: the query token, a loss on demonstrated actions, and actions at test."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from workbench.backbones.contract import Hidden
+
+# B batch  L positions of the sequence  E language width  K action steps  A action dimensions, the gripper last
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What to do next: the arm's K steps in [-1, 1], float32 and without the gripper, and whether that is closed."""
+
+    arm_BKA: Tensor
+    closed_BK: Tensor
+
+
+class Head(nn.Module, ABC):
+    """Reads the hidden states of a sequence that ends with the query and gives `chunk` (K) actions at once.
+
+    The query's learned start, `query_E`, begins as the embedding that it is given (prompt tuning, arXiv:2104.08691,
+    §3.2), not at zero: an RMSNorm of nearly zero has a slope of a thousand, and its gradient drowned all others under
+    the clipping.
+    """
+
+    def __init__(self, query_E: Tensor, *, chunk: int):
+        super().__init__()
+        self.chunk = chunk
+        self.query_E = nn.Parameter(query_E.detach().clone())
+
+    @abstractmethod
+    def loss(self, hidden: Hidden, action_BKA: Tensor, padded_BK: Tensor) -> Mapping[str, Tensor]:
+        """The parts of the loss, which are summed. Steps of `padded_BK` lie beyond the episode's end: never counted.
+
+        `action_BKA` lies in [-1, 1], the gripper 1 where it is closed and -1 where it is open. What is drawn is drawn
+        from the global generator, as dropout is.
+        """
+
+    @abstractmethod
+    def act(self, hidden: Hidden, noise: Sequence[torch.Generator]) -> Chunk:
+        """The next K steps; what is drawn for a row is drawn from its own generator, on the CPU.
+
+        So an episode does not depend on which others are played beside it, nor on the device.
+        """
+
+
+def mean_of_real(error_BK: Tensor, padded_BK: Tensor) -> Tensor:
+    """The mean over the steps that are not padding."""
+    real_BK = (~padded_BK).float()
+    return (error_BK * real_BK).sum() / real_BK.sum()
