@@ -16,9 +16,10 @@ from workbench.backbones.registry import EMBEDDED
 from workbench.benchmarks.contract import Protocol
 from workbench.collect import collect
 from workbench.errors import UserError
-from workbench.execute import execute, load_player
+from workbench.execute import execute
 from workbench.ledger import tensor_hash
 from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, run_id
+from workbench.player import player_of
 from workbench.record import Record, collected_folder, file_hash, open_record, read_log
 from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, Slot, Spec
 from workbench.weights import WEIGHTS
@@ -107,7 +108,7 @@ def test_training_leaves_the_global_generator_alone(root):
 
 def test_the_weights_reload_bit_for_bit_and_play_the_same_episodes(record):
     root = record.folder.parent
-    player = load_player(root, record.id)
+    player = player_of(record)
     stored, found = load_file(record.folder / WEIGHTS), player.policy.state_dict()
     assert stored.keys() == found.keys() and all(torch.equal(stored[name], found[name]) for name in stored)
     again = done(Evaluate(of=record.id, protocol=PROTOCOL, inputs=Inputs()), root)
@@ -118,7 +119,7 @@ def test_the_weights_reload_bit_for_bit_and_play_the_same_episodes(record):
 
 
 def test_the_ledgers_hashes_are_those_of_the_stored_tensors(record):
-    policy = load_player(record.folder.parent, record.id).policy
+    policy = player_of(record).policy
     for row in record.ledger()["rows"]:
         slot = policy.get_submodule(row["slot"])
         assert tensor_hash([*slot.named_parameters(), *slot.named_buffers()]) == row["after"]

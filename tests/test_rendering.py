@@ -105,7 +105,7 @@ def test_the_same_scene_gives_the_same_pixels_whatever_was_rendered_between(came
     own = Camera(world.model, SIDE)
     own.aim(CAMERA)
     layout = sample_layout(np.random.default_rng(3))
-    world.paint(layout.colours)
+    world.paint(layout.colours, holding=False)
     data = world.place(layout)
     first = own.frame(data).copy()
     other = world.place(sample_layout(np.random.default_rng(4)))

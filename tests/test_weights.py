@@ -56,7 +56,7 @@ def test_truncated_weights_are_refused(run: Path):
 def test_weights_that_are_no_safetensors_are_refused_even_where_the_hash_is_theirs(run: Path):
     (run / WEIGHTS).write_bytes(b"not tensors")
     write_json(run / "result.json", {"weights_sha256": file_hash(run / WEIGHTS)})
-    with pytest.raises(UserError, match=rf"{run / WEIGHTS} cannot be read"):
+    with pytest.raises(UserError, match=rf"{run / WEIGHTS} is missing or truncated"):
         read_weights(run)
 
 

@@ -91,6 +91,52 @@ def show(
 
 
 @app.command()
+def save(
+    run: Annotated[str, typer.Argument(help="The id of a finished run.")],
+    folder: Annotated[Path, typer.Argument(help="The new policy folder.")],
+    root: Root = Path("runs"),
+) -> None:
+    """Write the policy of RUN as a folder that stands alone: weights, statistics, processor, ledger, model card.
+
+    Example: workbench save 3f2a91c0b7de my-policy
+    """
+    from workbench.policy_screen import save_run
+
+    save_run(run, folder, root)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A policy folder that `workbench save` wrote.")],
+    task: Annotated[list[str], typer.Option(help="Task family; repeat for several. Default: the policy's own.")] = [],  # noqa: B006
+    episodes: Annotated[int | None, typer.Option(min=1, help="Episodes for each task. Default: the policy's.")] = None,
+    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+) -> None:
+    """Play the policy in FOLDER and print the success of each task with its interval.
+
+    Example: workbench evaluate my-policy --task reach --episodes 100
+    """
+    from workbench.policy_screen import evaluate_policy
+
+    evaluate_policy(folder, tuple(task), episodes, format)
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="The id of a finished run.")],
+    file: Annotated[Path, typer.Argument(help="The new safetensors file.")],
+    root: Root = Path("runs"),
+) -> None:
+    """Write the vision encoder of RUN as a plain weights file that its own library loads with strict=True.
+
+    Example: workbench export 3f2a91c0b7de injected.safetensors
+    """
+    from workbench.policy_screen import export_encoder
+
+    export_encoder(run, file, root)
+
+
+@app.command()
 def inspect(
     backbone: Annotated[str, typer.Argument(help="embedded, a local folder, or a hub id.")],
     vision: Annotated[str | None, typer.Option(help="An encoder to put in the vision slot.")] = None,

@@ -6,13 +6,12 @@ import torch
 
 from workbench.adapt import adapt
 from workbench.build import build
-from workbench.spec import SLOTS, Spec
+from workbench.spec import Spec, with_random_weights
 
 
 def trainable_parameters(spec: Spec, *, chunk: int) -> int:
     """Trainable parameters of `spec`; weights are never read, only shapes count."""
-    for name in SLOTS:
-        spec = spec.with_slot(name, spec.slot(name).model_copy(update={"weights": "random"}))
+    spec = with_random_weights(spec)
     with torch.device("meta"):
         policy, _ = build(spec, 0, chunk=chunk, root=Path())
         adapt(policy, spec, seed=0)

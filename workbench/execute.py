@@ -20,17 +20,17 @@ from workbench.benchmarks.contract import Protocol
 from workbench.build import ACTIONS, build
 from workbench.collect import open_data
 from workbench.compute import Place, place
-from workbench.data.statistics import Statistics
 from workbench.errors import RunFailed, UserError
 from workbench.evaluate import Played, Player, in_manifest_order, play
 from workbench.film import write_films
 from workbench.imitate import ActionScale, Batch, Demonstrations, imitation_loss
 from workbench.ledger import Audit
 from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, needs
+from workbench.player import player_of
 from workbench.policy import Policy
 from workbench.record import begin, open_record, write_episodes, write_json
 from workbench.train import Step, train
-from workbench.weights import read_weights, save_weights
+from workbench.weights import save_weights
 
 Report = Callable[[str, int, int], None]
 """Called with a stage's name, what is done and what there is to do."""
@@ -147,22 +147,9 @@ def _logged(step: Step) -> dict[str, float]:
 
 
 def _evaluate_again(plan: Evaluate, root: Path, folder: Path, report: Report) -> dict[str, Any]:
-    player = load_player(root, plan.of)
-    write_json(folder / "ledger.json", open_record(root, plan.of).ledger())
-    return _play(player, plan.protocol, plan.inputs, folder, report)
-
-
-def load_player(root: Path, id: str) -> Player:
-    """The policy of a finished run, ready to act."""
-    record = open_record(root, id)
-    assert isinstance(record.plan, Finetune | Inject), "an evaluation has no weights of its own"
-    plan, spot = record.plan, place(record.plan.compute)
-    policy, backbone = build(plan.spec, plan.seed, chunk=plan.budget.chunk, root=root, compute=plan.compute)
-    adapt(policy, plan.spec, seed=plan.seed)
-    spot.settle(policy)
-    policy.load_state_dict(dict(read_weights(record.folder)), strict=True)
-    scale = ActionScale(Statistics.from_json(record.result["action_statistics"], "action"))
-    return Player(policy, backbone, scale, np.array(record.result["mean_colour"], np.uint8), spot)
+    record = open_record(root, plan.of)
+    write_json(folder / "ledger.json", record.ledger())
+    return _play(player_of(record), plan.protocol, plan.inputs, folder, report)
 
 
 def _play(player: Player, protocol: Protocol, inputs: Inputs, folder: Path, report: Report) -> dict[str, Any]:

@@ -207,6 +207,13 @@ def edited(spec: Spec, edits: tuple[Edit, ...]) -> Spec:
     return Spec.model_validate(dict(reduce(_changed, edits, spec)))
 
 
+def with_random_weights(spec: Spec) -> Spec:
+    """The same modules and tunes, no slot of which needs a weights file."""
+    return Spec.model_validate(
+        {**dict(spec), **{name: spec.slot(name).model_copy(update={"weights": "random"}) for name in SLOTS}}
+    )
+
+
 def digest(value: Any) -> str:
     """Twelve hexadecimal digits of a value's canonical JSON: equal values, equal digests, on every machine."""
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value

@@ -43,10 +43,15 @@ def read_weights(run: Path) -> Mapping[str, Tensor]:
         raise UserError(
             f"{path} is truncated or was changed: its SHA-256 is not the recorded one. Delete {run} and run again."
         )
+    return read_tensors(path)
+
+
+def read_tensors(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a safetensors file. Missing or truncated, it is refused by name."""
     try:
         return load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{path} cannot be read ({error}). Delete {run} and run again.") from error
+    except (SafetensorError, FileNotFoundError) as error:
+        raise UserError(f"{path} is missing or truncated ({error}). Copy or make it again.") from error
 
 
 def load_slot(slot: nn.Module, name: str, run: Path) -> None:

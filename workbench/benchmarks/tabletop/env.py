@@ -96,7 +96,7 @@ class TabletopVectorEnv(VectorEnv):
         state = np.zeros((self.num_envs, 4), np.float32)
         for row, (layout, data) in enumerate(zip(self.layouts, self.data, strict=True)):
             if layout is not None and data is not None:
-                self.world.paint(layout.colours)
+                self.world.paint(layout.colours, holding=self.world.held(data) is not None)
                 pixels[row] = self.camera.frame(data)
                 state[row] = [*self.world.tip(data), self.grip[row]]
         return {"pixels": pixels, "agent_pos": state}

@@ -156,6 +156,6 @@ def expert(world: World, data: mujoco.MjData, goal: Goal) -> np.ndarray:
     else:
         action[:3] = _toward(tip, tops[goal.thing] + [0.0, 0.0, 0.002])  # the cup may come from anywhere
         across, above = _away(world, data, goal.thing)
-        if across < 0.8 * SUCTION and above < 0.4 * SUCTION:
+        if across < 0.6 * SUCTION and above < 0.3 * SUCTION:
             action[6] = 1.0
     return action

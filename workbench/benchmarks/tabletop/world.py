@@ -22,8 +22,10 @@ REACH = 0.15
 """Objects lie, and the gripper starts, within ±REACH of the centre in x and y."""
 TOP = 0.20
 """Highest position of the gripper's tip."""
-SUCTION = 0.03
-"""The cup holds a block whose top's centre is nearer than this in the plane, and half of it in height."""
+SUCTION = 0.04
+"""The cup holds a block whose top's centre is nearer than this in the plane, and 0.6 of it in height."""
+LAMP = {False: (0.92, 0.92, 0.95), True: (0.10, 0.10, 0.12)}
+"""Colour of the shaft, free and holding: like a vacuum switch's lamp, it shows what one frame could not tell."""
 STEP = 0.04
 """Metres that an action of 1.0 moves the gripper in one control step."""
 SUBSTEPS = 8
@@ -57,6 +59,7 @@ def _mjcf() -> str:
         f' relpose="0 0 {-BLOCK_HALF} 1 0 0 0"/>'
         for i in range(BLOCKS)
     )
+    free = " ".join(str(part) for part in LAMP[False])
     return f"""
 <mujoco model="tabletop">
   <size nuserdata="3"/>
@@ -68,7 +71,7 @@ def _mjcf() -> str:
     <geom name="table" type="plane" size="1 1 0.1" rgba="0.75 0.72 0.68 1" friction="1 0.05 0.01"/>
     <body name="gripper" mocap="true" pos="0 0 0.15">
       <geom name="cup" class="ghost" size="0.014 0.008" pos="0 0 0.008" rgba="0.05 0.05 0.05 1"/>
-      <geom name="shaft" class="ghost" size="0.007 0.08" pos="0 0 0.096" rgba="0.92 0.92 0.95 1"/>
+      <geom name="shaft" class="ghost" size="0.007 0.08" pos="0 0 0.096" rgba="{free} 1"/>
     </body>
     <body name="shadow" mocap="true"><geom name="shadow" class="ghost" size="0.012 0.001" rgba="0.2 0.2 0.2 1"/></body>
     {blocks}{plates}
@@ -114,6 +117,7 @@ class World:
         self.model = mujoco.MjModel.from_xml_string(_mjcf())
         names = [f"block{i}" for i in range(BLOCKS)] + [f"plate{i}" for i in range(PLATES)]
         self.objects = [self.model.body(name).id for name in names]
+        self.shaft = int(self.model.geom("shaft").id)
         self.object_geoms = [self.model.geom(name).id for name in names]
         self.gripper = int(self.model.body("gripper").mocapid[0])
         self.shadow = int(self.model.body("shadow").mocapid[0])
@@ -132,8 +136,9 @@ class World:
         mujoco.mj_forward(self.model, data)
         return data
 
-    def paint(self, colours: tuple[str, ...]) -> None:
-        """Give the objects their colours (a field of the model: call before rendering an episode)."""
+    def paint(self, colours: tuple[str, ...], *, holding: bool) -> None:
+        """Give the objects and the lamp their colours (fields of the model: call before rendering an episode)."""
+        self.model.geom_rgba[self.shaft, :3] = LAMP[holding]
         for geom, colour in zip(self.object_geoms, colours, strict=True):
             self.model.geom_rgba[geom] = [*COLOURS[colour], 1.0]
 
@@ -186,7 +191,7 @@ class World:
         if self.held(data) is not None:
             return
         away = self.tops(data)[:BLOCKS] - self.tip(data)
-        near = (np.linalg.norm(away[:, :2], axis=1) < SUCTION) & (np.abs(away[:, 2]) < SUCTION / 2)
+        near = (np.linalg.norm(away[:, :2], axis=1) < SUCTION) & (np.abs(away[:, 2]) < 0.6 * SUCTION)
         if near.any():
             block = int(np.flatnonzero(near)[np.argmin(np.linalg.norm(away[near], axis=1))])
             data.eq_active[block] = 1

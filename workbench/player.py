@@ -1,0 +1,53 @@
+"""A trained policy, ready to act again: from its spec and its tensors alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from workbench.adapt import adapt
+from workbench.build import build
+from workbench.compute import place
+from workbench.data.statistics import Statistics
+from workbench.errors import UserError
+from workbench.evaluate import Player
+from workbench.imitate import ActionScale
+from workbench.plan import Compute, Finetune, Inject
+from workbench.record import Record
+from workbench.spec import Spec, with_random_weights
+from workbench.weights import read_weights
+
+
+def revive(
+    spec: Spec,
+    tensors: Mapping[str, Tensor],
+    *,
+    chunk: int,
+    compute: Compute,
+    scale: ActionScale,
+    mean_colour: list[int],
+) -> Player:
+    """The policy of `spec` with `tensors` in it: every one is replaced, so that no pretrained file is read.
+
+    Raises UserError where the tensors are not those of the spec.
+    """
+    bare, spot = with_random_weights(spec), place(compute)
+    policy, backbone = build(bare, 0, chunk=chunk, root=Path(), compute=compute)
+    adapt(policy, bare, seed=0)
+    spot.settle(policy)
+    try:
+        policy.load_state_dict(dict(tensors), strict=True)
+    except RuntimeError as error:
+        raise UserError(f"The weights are not those of this model: {str(error)[:300]}") from error
+    return Player(policy, backbone, scale, np.array(mean_colour, np.uint8), spot)
+
+
+def player_of(record: Record) -> Player:
+    """The policy of a finished run."""
+    plan = record.plan
+    assert isinstance(plan, Finetune | Inject), "an evaluation has no weights of its own"
+    scale = ActionScale(Statistics.from_json(record.result["action_statistics"], "action"))
+    colour = record.result["mean_colour"]
+    tensors = read_weights(record.folder)
+    return revive(plan.spec, tensors, chunk=plan.budget.chunk, compute=plan.compute, scale=scale, mean_colour=colour)

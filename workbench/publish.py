@@ -1,0 +1,123 @@
+"""A trained policy as a folder that stands alone: to be kept, shared and played without its run or its backbone.
+
+`config.json` (the spec and how it was made), `model.safetensors`, `statistics.json` (of the actions), `ledger.json`,
+`backbone/` (configuration, tokenizer and processor of the VLM, no weights) and `README.md`, a model card.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from workbench.backbones.source import WANTED, complete
+from workbench.benchmarks.contract import Protocol
+from workbench.data.statistics import Statistics
+from workbench.errors import UserError
+from workbench.evaluate import Player
+from workbench.imitate import ActionScale
+from workbench.plan import Compute, Finetune, Inject
+from workbench.player import revive
+from workbench.record import Record, read_json, write_json
+from workbench.spec import Spec, Value
+from workbench.weights import WEIGHTS, read_tensors, read_weights
+
+MODEL = "model.safetensors"
+
+
+class PolicyConfig(Value):
+    """`config.json` of a policy folder."""
+
+    format: int = Field(default=1, ge=1, le=1)
+    run: str
+    spec: Spec
+    chunk: int
+    compute: Compute
+    mean_colour: tuple[int, int, int]
+    protocol: Protocol | None
+    """What it was played on, where it was."""
+
+
+def save_policy(record: Record, folder: Path) -> None:
+    """Write the policy of a finished run into a new `folder`; an interrupted call leaves nothing.
+
+    Raises UserError where the folder exists, or the run has no weights.
+    """
+    plan = record.plan
+    if not isinstance(plan, Finetune | Inject):
+        raise UserError(f"The run {record.id} only plays the policy of {plan.of}: save that one.")
+    if folder.exists():
+        raise UserError(f"{folder} exists already: choose another folder, or delete it first.")
+    read_weights(record.folder)  # whole and unchanged, or refused
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        _write(record, plan, aside)
+        os.replace(aside, folder)
+    except BaseException:
+        shutil.rmtree(aside)
+        raise
+
+
+def load_policy(folder: Path, compute: Compute | None = None) -> tuple[Player, PolicyConfig]:
+    """The policy in a folder that `save_policy` wrote, ready to act; `compute` is this machine's instead of its own.
+
+    Raises UserError, naming the file, where something is missing, truncated or not what it should be.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} is no policy folder: it has no config.json. `workbench save RUN FOLDER` writes one.")
+    try:
+        config = PolicyConfig.model_validate(read_json(folder / "config.json"))
+    except ValidationError as error:
+        raise UserError(f"{folder / 'config.json'} does not describe a policy: {error.errors()[0]['msg']}.") from error
+    player = revive(
+        config.spec.model_copy(update={"backbone": f"{folder.resolve() / 'backbone'}"}),
+        read_tensors(folder / MODEL),
+        chunk=config.chunk,
+        compute=compute or config.compute,
+        scale=ActionScale(Statistics.from_json(read_json(folder / "statistics.json"), "action")),
+        mean_colour=list(config.mean_colour),
+    )
+    return player, config
+
+
+def _write(record: Record, plan: Finetune | Inject, folder: Path) -> None:
+    red, green, blue = record.result["mean_colour"]
+    config = PolicyConfig(
+        run=record.id,
+        spec=plan.spec,
+        chunk=plan.budget.chunk,
+        compute=plan.compute,
+        mean_colour=(red, green, blue),
+        protocol=plan.protocol if isinstance(plan, Finetune) else None,
+    )
+    write_json(folder / "config.json", config.model_dump(mode="json"))
+    write_json(folder / "statistics.json", record.result["action_statistics"])
+    write_json(folder / "ledger.json", record.ledger())
+    shutil.copyfile(record.folder / WEIGHTS, folder / MODEL)
+    source = complete(plan.spec.backbone, weights=False)
+    (folder / "backbone").mkdir()
+    for pattern in WANTED:
+        for path in source.glob(pattern):
+            if path.suffix != ".safetensors":
+                shutil.copyfile(path, folder / "backbone" / path.name)
+    (folder / "README.md").write_text(model_card(record, plan))
+
+
+def model_card(record: Record, plan: Finetune | Inject) -> str:
+    """What the policy is, what was trained of it, and how well it plays: Markdown with the hub's front matter."""
+    ledger: dict[str, Any] = record.ledger()
+    lines = ["---", "library_name: vla-workbench", "pipeline_tag: robotics", "---", "", f"# Policy {record.id}", ""]
+    lines += [f"From the backbone `{plan.spec.backbone}`, seed {plan.seed}, {plan.budget.steps:,} steps of "]
+    lines[-1] += f"{plan.budget.batch}; the decoder reads {record.result['prompt']!r}."
+    if isinstance(plan, Finetune):
+        share = f"{100 * record.result['success']:.1f} % of {record.result['episodes']} episodes"
+        lines += ["", f"Success on `{plan.protocol.benchmark}` ({', '.join(plan.protocol.tasks)}): {share}."]
+    lines += ["", "| slot | module | weights | tune | parameters | trained | bits |", "|---|---|---|---|--:|--:|---|"]
+    for row in ledger["rows"]:
+        bits = "unmoved" if row["before"] == row["after"] else f"{row['before'][:4]} → {row['after'][:4]}"
+        cells = (row["slot"], row["module"], row["weights"], row["tune"])
+        lines.append(f"| {' | '.join(cells)} | {row['parameters']:,} | {row['trainable']:,} | {bits} |")
+    return "\n".join([*lines, "", "Play it: `workbench evaluate FOLDER`.", ""])
