@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from ablations.parse import first_error
 from workbench.benchmarks.contract import Protocol, check_tasks
 from workbench.errors import UserError, unknown
+from workbench.fingerprint import pinned
 from workbench.plan import Budget, Compute, Data, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, Seed, run_id
 from workbench.spec import SLOTS, Edit, Spec, Value, edited
 
@@ -123,7 +124,7 @@ def injection_plan(study: Study, name: str) -> Inject:
     chosen = study.injections[name]
     return Inject(
         objective=chosen.objective,
-        spec=edited(study.base, chosen.edits),
+        spec=pinned(edited(study.base, chosen.edits)),
         data=chosen.data,
         budget=chosen.budget,
         compute=study.compute,
@@ -166,7 +167,7 @@ def wanted(study: Study) -> list[Wanted]:
         plan = injection_plan(study, name)
         injections.append(Wanted(run_id(plan), f"injection:{name}", plan.seed, plan))
     for arm in study.arms:
-        spec = _resolved(study, edited(study.base, arm.edits))
+        spec = pinned(_resolved(study, edited(study.base, arm.edits)))
         for seed in arm.seeds or study.seeds:
             finetune = Finetune(spec=spec, seed=seed, **shared)
             trained = run_id(finetune)

@@ -12,6 +12,7 @@ from encoders.registry import build_encoder
 from workbench.backbones.contract import Backbone
 from workbench.backbones.registry import load_backbone
 from workbench.errors import UserError, encoder_errors
+from workbench.fingerprint import check_contents
 from workbench.heads.registry import build_head
 from workbench.language_models import keep_first_blocks, load_language_model
 from workbench.plan import Compute
@@ -38,6 +39,7 @@ def build(
     Random slots are drawn from `seed`; `run:<id>` slots are read from `root/<id>`. The global generator is left alone.
     Of `compute` only attention and checkpointing are used here: the policy is in float32, where torch puts it.
     """
+    check_contents(spec)
     sources: Sources = {}
     for name in SLOTS:
         if _from_backbone(spec, name) and (start := _weights(spec, name)) not in sources:

@@ -100,6 +100,7 @@ class Spec(Value):
     """A backbone and its five slots.
 
     `prompt` is what the user says in the backbone's chat template, `{instruction}` left open; None: its family's own.
+    `contents` are fingerprints of the local files that it names, filled in when a study is planned.
     """
 
     backbone: str = "embedded"
@@ -109,6 +110,7 @@ class Spec(Value):
     embeddings: Slot = Slot()
     language: Slot = Slot()
     head: Slot = Slot(module="chunk-mlp", weights="random")
+    contents: dict[str, str] = _later({})
 
     @model_validator(mode="after")
     def _possible_head(self) -> "Spec":
@@ -209,9 +211,8 @@ def edited(spec: Spec, edits: tuple[Edit, ...]) -> Spec:
 
 def with_random_weights(spec: Spec) -> Spec:
     """The same modules and tunes, no slot of which needs a weights file."""
-    return Spec.model_validate(
-        {**dict(spec), **{name: spec.slot(name).model_copy(update={"weights": "random"}) for name in SLOTS}}
-    )
+    slots = {name: spec.slot(name).model_copy(update={"weights": "random"}) for name in SLOTS}
+    return Spec.model_validate({**dict(spec), **slots, "contents": {}})
 
 
 def digest(value: Any) -> str:
