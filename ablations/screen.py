@@ -29,16 +29,21 @@ def run_study(name: str, root: Path, workers: int | None) -> None:
     """Do what is missing, then print the table and where everything lies."""
     study = read_study(name)
     console.print(escape(study.question), style="bold")
+    complaint = make_missing(study, root, workers)
+    _print_ledger(study, wanted(study), root)
+    _report(study, root, name)
+    if complaint:
+        raise UserError(complaint)
+
+
+def make_missing(study: Study, root: Path, workers: int | None) -> str:
+    """Carry out what of `study` is not recorded; returns what to say, after the table, of runs that broke, or ""."""
     runs = wanted(study)
     missing = [run for run in runs if find(root, run.plan) is None]
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them recorded in {root}.")
     broken = _make(missing, root, workers or default_workers())
-    _print_ledger(study, runs, root)
-    _report(study, root, name)
-    if broken:
-        raise UserError(
-            f"{len(broken)} of {len(missing)} runs broke; the others are recorded. Start the command again to retry."
-        )
+    told = f"{len(broken)} of {len(missing)} runs broke; the others are recorded. Start the command again to retry."
+    return told if broken else ""
 
 
 def _make(missing: Sequence[Wanted], root: Path, workers: int) -> dict[str, str]:

@@ -12,15 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from encoders.errors import CardMismatch
+
 Interpolation = Literal["bicubic", "bilinear"]
 Layer = Literal["last", "penultimate"]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]  # of full brightness
 Spread = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-
-class CardMismatch(ValueError):
-    """An encoder is not what its card says."""
 
 
 class NotFrames(ValueError):

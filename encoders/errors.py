@@ -19,3 +19,7 @@ class WeightsMissing(EncoderError):
 
 class WeightsMismatch(EncoderError):
     """A weights file does not fit the architecture, or is no file of plain tensors; lists what is wrong."""
+
+
+class CardMismatch(EncoderError):
+    """An encoder is not what its card says, or cannot be what its name asks for."""

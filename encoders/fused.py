@@ -6,7 +6,8 @@ Shapes: B batch  C colours, three for each of the two  H W = card.side  N image 
 import torch
 from torch import Tensor, nn
 
-from encoders.contract import Card, CardMismatch, Encoder
+from encoders.contract import Card, Encoder
+from encoders.errors import CardMismatch
 
 SHARED = ("side", "tokens", "interpolation", "resize", "layer", "final_norm")
 """What of two cards must be equal: the same frame, the same grid of tokens, the same readout."""

@@ -5,7 +5,8 @@ Shapes: B batch  C colours  H W = card.side  N image tokens  D encoder width  P 
 
 from torch import Tensor, nn
 
-from encoders.contract import Card, CardMismatch, Encoder
+from encoders.contract import Card, Encoder
+from encoders.errors import CardMismatch
 from encoders.torchvision_ops import ensure
 from encoders.unread import TOWER, keep_unread, unread_parameters
 

@@ -6,7 +6,8 @@ Shapes: B batch  C colours  H W = card.side  N image tokens  D encoder width  h 
 import torch
 from torch import Tensor, nn
 
-from encoders.contract import Card, CardMismatch, Encoder
+from encoders.contract import Card, Encoder
+from encoders.errors import CardMismatch
 from encoders.torchvision_ops import ensure
 from encoders.unread import keep_unread, take_out_unread
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from encoders.contract import Card, CardMismatch, Encoder
+from encoders.contract import Card, Encoder
+from encoders.errors import CardMismatch
 
 
 class RawPatches(Encoder):

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from encoders.contract import Card, CardMismatch, Encoder
+from encoders.contract import Card, Encoder
+from encoders.errors import CardMismatch
 
 
 class TimmMap(Encoder):

@@ -6,27 +6,28 @@ from ablations.table import Table
 
 def markdown(table: Table) -> str:
     blocks = [
-        f"# {_escaped(table.study)}: modality bottleneck",
-        f"*{_escaped(table.question)}*",
-        f"**{_escaped(table.verdict)}**",
-        " · ".join(f"{name}: {_escaped(value)}" for name, value in facts(table)),
-        *(_section(section) for section in sections(table)),
-        "\n".join(f"- {_escaped(note)}" for note in footnotes(table)),
+        f"# {escaped(table.study)}: modality bottleneck",
+        f"*{escaped(table.question)}*",
+        f"**{escaped(table.verdict)}**",
+        " · ".join(f"{name}: {escaped(value)}" for name, value in facts(table)),
+        *(block(section) for section in sections(table)),
+        "\n".join(f"- {escaped(note)}" for note in footnotes(table)),
     ]
     return "\n\n".join(blocks) + "\n"
 
 
-def _section(section: Section) -> str:
+def block(section: Section) -> str:
+    """One section under its heading, with its legend."""
     titles = [column.title for column in section.columns]
     rows = [titles, ["---"] * len(titles), *section.cells()]
     lines = [f"## {section.title}", ""]
-    lines += [f"| {' | '.join(cell if cell == '---' else _escaped(cell) for cell in row)} |" for row in rows]
+    lines += [f"| {' | '.join(cell if cell == '---' else escaped(cell) for cell in row)} |" for row in rows]
     if legend := section.legend():
-        lines += ["", "; ".join(f"**{title}**: {_escaped(meaning)}" for title, meaning in legend.items()) + "."]
+        lines += ["", "; ".join(f"**{title}**: {escaped(meaning)}" for title, meaning in legend.items()) + "."]
     return "\n".join(lines)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that Markdown shows as it is, on one line of a table."""
     for mark in "\\`*_|<[":
         text = text.replace(mark, f"\\{mark}")

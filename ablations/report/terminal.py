@@ -1,11 +1,13 @@
 """The table on a screen: readable at 80 columns, at home at 100 and more, complete without colour."""
 
-from rich.console import Console, ConsoleOptions, RenderResult
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
 
-from ablations.report.columns import facts, failures, footnotes, sections
+from ablations.report.columns import Section, facts, failures, footnotes, sections
 from ablations.report.grid import grid
 from ablations.table import Table
 
@@ -26,23 +28,28 @@ class Report:
         yield Text(f"{table.study} · modality bottleneck table", style="bold cyan")
         yield Text(table.question, style="italic")
         yield Text(" · ".join(f"{name} {value}" for name, value in facts(table)), style="dim")
-        explained: dict[str, str] = {}
-        for section in sections(table):
-            yield Text()
-            yield Text(section.title, style="bold cyan")
-            yield grid(section, options.max_width)
-            if new := {title: meaning for title, meaning in section.legend().items() if title not in explained}:
-                yield _small(" · ".join(f"{title}: {meaning}" for title, meaning in new.items()))
-            explained |= new
+        yield from drawn(sections(table), options.max_width)
         yield Text()
         failed = failures(table)
         for note in footnotes(table):
-            yield _small(note, style="red" if note in failed else "dim")
+            yield small(note, style="red" if note in failed else "dim")
         yield Text()
         yield _verdict(table)
 
 
-def _small(text: str, *, style: str = "dim") -> Padding:
+def drawn(sections: Iterable[Section], width: int) -> Iterator[RenderableType]:
+    """Each section under its title; a column's meaning is said where it first stands."""
+    explained: dict[str, str] = {}
+    for section in sections:
+        yield Text()
+        yield Text(section.title, style="bold cyan")
+        yield grid(section, width)
+        if new := {title: meaning for title, meaning in section.legend().items() if title not in explained}:
+            yield small(" · ".join(f"{title}: {meaning}" for title, meaning in new.items()))
+        explained |= new
+
+
+def small(text: str, *, style: str = "dim") -> Padding:
     return Padding(Text(text, style=style), (0, 2))
 
 

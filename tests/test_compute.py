@@ -1,0 +1,100 @@
+"""Device, precision, attention and checkpointing: settings of the plan that do what they say, for every family."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SmallRun
+from safetensors.torch import load_file
+from test_slots import BUDGET, FAMILIES, batches, folder  # noqa: F401  # a fixture
+
+from workbench.adapt import adapt
+from workbench.build import build
+from workbench.compute import place
+from workbench.errors import UserError
+from workbench.execute import execute
+from workbench.imitate import imitation_loss
+from workbench.plan import Compute
+from workbench.policy import Policy
+from workbench.record import collected_folder, find
+from workbench.spec import Frozen, Slot, Spec
+
+FROZEN_VISION = Slot(tune=Frozen())
+
+
+def gradients(policy: Policy, backbone, compute: Compute) -> dict[str, torch.Tensor]:
+    """Of one batch, in training mode; dropout draws the same."""
+    spot = place(compute)
+    torch.manual_seed(0)
+    with spot.autocast():
+        loss = sum(imitation_loss(policy, next(batches(backbone))).values())
+    assert isinstance(loss, torch.Tensor)
+    loss.backward()
+    return {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
+
+
+def test_on_this_machine_auto_is_what_torch_has():
+    spot = place(Compute())
+    assert (spot.device.type, spot.dtype) == (
+        ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
+    )
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(UserError, match="'cuda:99', but torch sees"):
+        place(Compute(device="cuda:99"))
+
+
+def test_attention_that_is_not_installed_is_refused():
+    with pytest.raises(UserError, match="'flash_attention_2', which cannot be had"):
+        build(Spec(), 0, chunk=2, root=Path(), compute=Compute(device="cpu", attention="flash_attention_2"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_checkpointing_computes_blocks_twice_and_changes_no_gradient(folder, family):  # noqa: F811
+    found, calls = [], []
+    for compute in (Compute(device="cpu"), Compute(device="cpu", gradient_checkpointing=True)):
+        spec = Spec(backbone=folder(family), vision=FROZEN_VISION)
+        policy, backbone = build(spec, 0, chunk=BUDGET.chunk, root=Path(), compute=compute)
+        adapt(policy, spec, seed=0)
+        calls.append([])
+        policy.language.blocks[0].register_forward_hook(lambda *_, made=calls[-1]: made.append(1))
+        found.append(gradients(policy, backbone, compute))
+    kept, computed_twice = found
+    assert [len(made) for made in calls] == [1, 2]
+    assert kept.keys() == computed_twice.keys() and len(kept) > 10
+    for name, gradient in kept.items():
+        torch.testing.assert_close(computed_twice[name], gradient, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_bfloat16_only_what_is_frozen_is_stored_so_and_every_trained_tensor_has_a_gradient(folder, family):  # noqa: F811
+    compute = Compute(device="cpu", dtype="bfloat16")
+    spec = Spec(backbone=folder(family), vision=FROZEN_VISION)
+    policy, backbone = build(spec, 0, chunk=BUDGET.chunk, root=Path(), compute=compute)
+    adapt(policy, spec, seed=0)
+    place(compute).settle(policy)
+    types = {name: p.dtype for name, p in policy.named_parameters()}
+    assert {kind for name, kind in types.items() if name.startswith("vision.")} == {torch.bfloat16}
+    assert {kind for name, kind in types.items() if not name.startswith("vision.")} == {torch.float32}
+    found = gradients(policy, backbone, compute)
+    assert found.keys() == {name for name, p in policy.named_parameters() if p.requires_grad}
+    assert all(torch.isfinite(gradient).all() for gradient in found.values())
+
+
+def test_a_run_in_bfloat16_is_recorded_as_such_and_its_policy_plays_the_same_again(small_run: SmallRun, tmp_path: Path):
+    from workbench.player import player_of
+
+    data = collected_folder(small_run.root, small_run.plan.data)  # type: ignore[arg-type]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / data.name).symlink_to(data)
+    compute = Compute(device="cpu", dtype="bfloat16", gradient_checkpointing=True)
+    plan = small_run.plan.model_copy(update={"compute": compute, "spec": Spec(vision=FROZEN_VISION)})
+    execute(plan, tmp_path)
+    record = find(tmp_path, plan)
+    assert record is not None and record.error is None
+    assert (record.result["device"], record.result["dtype"]) == ("cpu", "bfloat16")
+    assert any(line.startswith("attention_mask") for line in record.result["passes"])
+    stored = load_file(record.folder / "policy.safetensors")
+    assert {str(v.dtype) for k, v in stored.items() if k.startswith("vision.tower")} == {"torch.bfloat16"}
+    assert all(torch.equal(stored[k], v) for k, v in player_of(record).policy.state_dict().items())
