@@ -7,19 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
+from commands import COMMANDS
 from conftest import SmallRun
 from processes import alive, at_work, until
 
 from ablations.study import CONFIGS, read_study, wanted
-from workbench.cli import app, main
+from workbench.cli import main
 from workbench.plan import Expert, run_id
 from workbench.record import collected_folder, find
 
 HOUSE = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "workbench.cli"]
 HELP_SECONDS = 0.5
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
 
 def cpu_seconds(*arguments: str) -> float:
@@ -36,7 +35,7 @@ def test_help_is_instant():
 
 
 def test_every_command_has_a_sentence_and_an_example():
-    assert {"demo", "run", "plan", "table", "show", "collect", "pretrain"} <= set(COMMANDS)
+    assert {"demo", "run", "plan", "table", "show", "collect", "pretrain", "encoders compare"} <= set(COMMANDS)
     for name, command in COMMANDS.items():
         assert f"Example: workbench {name}" in command.help, name
         assert all(option.help for option in command.params if option.name not in ("root", "help")), name

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from encoders import tiny
-from encoders.contract import Card, CardMismatch, NotFrames
+from encoders.contract import Card, NotFrames
+from encoders.errors import CardMismatch
 from encoders.hf_vit import HfViT
 from encoders.timm_vit import TimmViT
 from encoders.torchvision_ops import ensure

@@ -5,26 +5,23 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
+from commands import COMMANDS
 
 from ablations.report.text import WRITERS
 from ablations.table import Table
-from workbench.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMANDS = sorted(set(re.findall(r"(?:`|&& )workbench ([a-z]+)", README)))
+CALLED = set(re.findall(r"(?:`|&& )workbench ([a-z]+(?: [a-z]+)?)", README))
 
 
 def test_every_command_of_the_readme_exists_and_every_command_is_in_the_readme() -> None:
-    known = get_command(app).commands  # type: ignore[attr-defined]
-    assert set(COMMANDS) == set(known)
+    assert {words if words in COMMANDS else words.split()[0] for words in CALLED} == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_an_example_in_its_help(name: str) -> None:
-    command = get_command(app).commands[name]  # type: ignore[attr-defined]
-    assert f"Example: workbench {name}" in (command.help or "")
+    assert f"Example: workbench {name}" in (COMMANDS[name].help or "")
 
 
 def test_the_readme_shows_the_measured_table() -> None:

@@ -7,18 +7,16 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from ablations.cli_encoders import app as encoders
 from workbench.errors import UserError
+from workbench.options import Root, StudyName, Workers
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Which part of my vision-language model holds my robot policy back?",
 )
-Root = Annotated[Path, typer.Option(help="Folder of all runs, datasets and reports.")]
-StudyName = Annotated[str, typer.Argument(help="A TOML file, or the name of one in configs/.")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: one a core, at most 2.")
-]
+app.add_typer(encoders, name="encoders")
 
 
 @app.command()

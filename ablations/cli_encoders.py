@@ -1,0 +1,62 @@
+"""The commands under `workbench encoders`: parse, call one function, print. Heavy imports live inside them."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from workbench.options import Root, Workers
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="""Vision encoders: which there are, what one is, and which does best in a study.
+
+    Example: workbench encoders compare dinov2-base siglip-base --study demo
+    """,
+)
+
+
+@app.command("list")
+def list_(format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal") -> None:
+    """List the encoders that have a name of their own, and the forms of names beyond them.
+
+    Example: workbench encoders list
+    """
+    from workbench.encoder_screen import list_encoders
+
+    list_encoders(format)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="An encoder: a row of the list, or one of the forms.")],
+    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+) -> None:
+    """Print the card of NAME: pixels, statistics, tokens, readout and who recommends it, parameters, licence.
+
+    Example: workbench encoders show dinov2-base
+    """
+    from workbench.encoder_screen import show_encoder
+
+    show_encoder(name, format)
+
+
+@app.command()
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Encoders, each once.")],
+    study: Annotated[str, typer.Option(help="Whose base, data, budget, protocol and seeds: a TOML file, or a name.")],
+    root: Root = Path("runs"),
+    workers: Workers = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Start the named encoders from random weights: no download.")
+    ] = False,
+    format: Annotated[Literal["terminal", "json", "markdown"], typer.Option(help="How to print.")] = "terminal",
+) -> None:
+    """Train each encoder in the vision slot as STUDY trains its own, and print it against the native one.
+
+    Example: workbench encoders compare dinov2-base siglip-base --study demo
+    """
+    from ablations.compare_screen import compare_encoders
+
+    weights = "random" if random_weights else "pretrained"
+    compare_encoders(names, study, root, workers, weights=weights, format=format)
