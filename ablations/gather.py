@@ -72,6 +72,9 @@ def _notes(study: Study, runs: Sequence[Wanted], records: Mapping[str, Record]) 
             "An injection is trained once (one seed) and shared by the arms that name it: their intervals do not "
             "cover how another injection seed would have turned out."
         )
+    precisions = {r.result[key] for r in records.values() for key in ("device", "dtype") if key in r.result}
+    if len(precisions) > 2:
+        notes.append(f"The runs were computed in different places or precisions: {', '.join(sorted(precisions))}.")
     versions = {str(sorted(r.result["machine"]["packages"].items())) for r in records.values()}
     if len(versions) > 1:
         notes.append("The runs were made with different package versions.")

@@ -42,8 +42,8 @@ def make_missing(study: Study, root: Path, workers: int | None) -> str:
     missing = [run for run in runs if find(root, run.plan) is None]
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them recorded in {root}.")
     broken = _make(missing, root, workers or default_workers())
-    told = f"{len(broken)} of {len(missing)} runs broke; the others are recorded. Start the command again to retry."
-    return told if broken else ""
+    reasons = "; ".join(dict.fromkeys(reason.splitlines()[-1] for reason in broken.values() if reason))
+    return f"{len(broken)} of {len(missing)} runs broke, the others are recorded: {reasons}" if broken else ""
 
 
 def _make(missing: Sequence[Wanted], root: Path, workers: int) -> dict[str, str]:
@@ -80,12 +80,14 @@ def _report(study: Study, root: Path, name: str) -> None:
 
 
 def _check_names(missing: Sequence[Wanted]) -> None:
-    """An unknown encoder, projector, head or backbone is refused before minutes are spent."""
+    """A name that stands for nothing, and a device that is not there, are refused before minutes are spent."""
+    from workbench.compute import place
     from workbench.names import check_names
 
     for run in missing:
         if not isinstance(run.plan, Evaluate):
             check_names(run.plan.spec)
+            place(run.plan.compute)
 
 
 def _collect(missing: Sequence[Wanted], root: Path, workers: int) -> None:

@@ -130,7 +130,7 @@ def _tower_configuration(identifier: str) -> PreTrainedConfig:
     folder = _file(identifier, "config.json").parent
     try:
         whole = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except ValueError as error:  # also what needs code of its own: none is run
+    except (OSError, ValueError) as error:  # no JSON; also what needs code of its own: none is run
         raise UnsupportedEncoder(
             f"transformers does not know the model '{identifier}': {' '.join(str(error).split())[:200]}"
         ) from error

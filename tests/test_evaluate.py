@@ -1,5 +1,6 @@
 """Rollouts: every episode of the manifest once, outcomes that can be replayed, and inputs that are what they claim."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from workbench.build import build
 from workbench.compute import place
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
-from workbench.evaluate import ROWS, Played, Player, in_manifest_order, play
+from workbench.evaluate import ROWS, Played, Player, _seat, in_manifest_order, play
 from workbench.imitate import ActionScale
 from workbench.plan import Compute, Inputs
 from workbench.spec import Slot, Spec
@@ -211,3 +212,14 @@ def test_what_is_drawn_for_a_row_does_not_depend_on_the_rows_beside_it(dreamer):
     second = dreamer.act(seen[1:], asked[1:], Inputs(), noise=generators(2))
     np.testing.assert_allclose(both[1:], second, atol=1e-5)
     assert np.abs(both[1:] - dreamer.act(seen[1:], asked[1:], Inputs(), noise=generators(1))).max() > 0.01
+
+
+def test_the_noise_of_an_episode_is_its_starts_wherever_it_is_seated():
+    starts = [Start("reach", i, 404) for i in range(2)]
+    found = []
+    for order in (starts, starts[::-1]):
+        env, tables = TabletopVectorEnv(2, side=8), {}
+        _seat(env, tables, deque(order))
+        found.append({table.start: table.noise.initial_seed() for table in tables.values()})
+        env.close()
+    assert found[0] == found[1] and len(set(found[0].values())) == 2

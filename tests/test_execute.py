@@ -16,7 +16,9 @@ from workbench.backbones.registry import EMBEDDED
 from workbench.benchmarks.contract import Protocol
 from workbench.collect import collect
 from workbench.errors import UserError
+from workbench.evaluate import Player
 from workbench.execute import execute
+from workbench.imitate import Demonstrations
 from workbench.ledger import tensor_hash
 from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, run_id
 from workbench.player import player_of
@@ -213,3 +215,30 @@ def test_demonstrations_with_another_kind_of_action_are_refused(root, tmp_path):
 def test_demonstrations_that_were_not_collected_yet_are_said_to_be_missing(tmp_path):
     with pytest.raises(UserError, match="workbench collect"):
         execute(finetune(), tmp_path)
+
+
+def test_what_an_evaluation_blanks_is_blank_when_it_plays(record, monkeypatch):
+    given: list[Inputs] = []
+    act = Player.act
+
+    def watched(self, pixels, instructions, inputs, *, noise):
+        given.append(inputs)
+        return act(self, pixels, instructions, inputs, noise=noise)
+
+    monkeypatch.setattr(Player, "act", watched)
+    blank = Inputs(image="blank", instruction="blank")
+    done(Evaluate(of=record.id, protocol=PROTOCOL, inputs=blank), record.folder.parent)
+    assert given and set(given) == {blank}
+
+
+def test_demonstrations_are_shuffled_by_the_seed_of_the_run(root, monkeypatch):
+    seeds: list[int] = []
+    batches = Demonstrations.batches
+
+    def watched(self, size, *, seed):
+        seeds.append(seed)
+        return batches(self, size, seed=seed)
+
+    monkeypatch.setattr(Demonstrations, "batches", watched)
+    done(finetune(seed=5), root)
+    assert seeds == [5]

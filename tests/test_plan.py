@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from workbench import plan as plans
-from workbench.benchmarks.contract import Protocol
+from workbench.benchmarks.contract import Protocol, Start
 from workbench.plan import Budget, Compute, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, needs, run_id
 from workbench.spec import Slot, Spec, Value
 
@@ -107,6 +107,11 @@ def test_a_run_needs_the_runs_whose_weights_it_starts_from_each_once():
 def test_a_seed_that_no_generator_takes_is_refused(seed: int):
     with pytest.raises(ValidationError, match="seed"):
         Finetune.model_validate({**dict(BASE), "seed": seed})
+
+
+def test_the_manifest_of_a_protocol_is_pinned_whatever_is_executed_of_a_chunk():
+    starts = Protocol(tasks=("lift",), initial_states=2, n_action_steps=1).manifest()
+    assert starts == (Start("lift", 0, 404), Start("lift", 1, 404))
 
 
 def test_the_manifest_is_a_function_of_the_protocol_and_its_splits_share_no_state():

@@ -11,11 +11,13 @@ from conftest import SmallRun
 from safetensors.torch import load_file
 
 from workbench.backbones.registry import load_backbone
+from workbench.backbones.source import BACKBONES
 from workbench.cli import main
 from workbench.errors import UserError
 from workbench.evaluate import in_manifest_order, play
 from workbench.plan import Inputs
 from workbench.publish import load_policy, save_policy
+from workbench.record import open_record
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,23 @@ def test_a_saved_policy_has_the_same_bits_and_plays_the_same_episodes(small_run:
     played = in_manifest_order(list(play(player, small_run.plan.protocol, Inputs())), small_run.plan.protocol)
     for one, recorded in zip(played, small_run.record.outcomes(), strict=True):
         assert (one.outcome.success, one.outcome.steps) == (recorded.success, recorded.steps)
+
+
+def test_it_plays_where_its_backbone_is_not(saved: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(BACKBONES, "embedded", Path("/nowhere"))
+    player, _ = load_policy(saved)
+    assert player.backbone.tokenize(["reach"]).ids_BT.shape[0] == 1
+
+
+def test_weights_that_were_changed_are_not_saved(small_run: SmallRun, tmp_path: Path):
+    shutil.copytree(small_run.record.folder, tmp_path / small_run.record.id)
+    weights = tmp_path / small_run.record.id / "policy.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(UserError, match="truncated or was changed"):
+        save_policy(open_record(tmp_path, small_run.record.id), tmp_path / "policy")
+    assert not (tmp_path / "policy").exists()
 
 
 def test_its_files_are_the_backbones_processor_the_statistics_and_a_card_with_the_ledger(saved: Path):
@@ -57,7 +76,7 @@ def test_a_folder_that_exists_and_a_run_that_only_plays_are_refused(small_run: S
         (lambda folder: (folder / "config.json").unlink(), "is no policy folder"),
         (lambda folder: (folder / "config.json").write_text('{"format": 1}'), "does not describe a policy"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"short"), "missing or truncated"),
-        (lambda folder: (folder / "statistics.json").unlink(), "statistics.json is missing"),
+        (lambda folder: (folder / "statistics.json").unlink(), "statistics.json is missing, truncated"),
     ],
 )
 def test_a_damaged_folder_is_named_and_refused(saved: Path, tmp_path: Path, damage, said: str):

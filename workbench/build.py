@@ -51,7 +51,8 @@ def build(
         weights = spec.slot(name).weights
         if weights.startswith("run:"):
             load_slot(policy.get_submodule(name), name, root / weights.removeprefix("run:"))
-    return policy, _any(sources)
+    slots = {name: getattr(policy, name) for name in SLOTS if name != "head"}
+    return policy, replace(_any(sources), **slots)  # and not those that the policy did not take
 
 
 def _from_backbone(spec: Spec, name: SlotName) -> bool:

@@ -108,6 +108,7 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="A policy folder that `workbench save` wrote.")],
     task: Annotated[list[str], typer.Option(help="Task family; repeat for several. Default: the policy's own.")] = [],  # noqa: B006
     episodes: Annotated[int | None, typer.Option(min=1, help="Episodes for each task. Default: the policy's.")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
     format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
 ) -> None:
     """Play the policy in FOLDER and print the success of each task with its interval.
@@ -116,7 +117,7 @@ def evaluate(
     """
     from workbench.policy_screen import evaluate_policy
 
-    evaluate_policy(folder, tuple(task), episodes, format)
+    evaluate_policy(folder, tuple(task), episodes, device, format)
 
 
 @app.command()
@@ -204,7 +205,7 @@ def main() -> None:
 
 
 def _refuse(sentence: str) -> NoReturn:
-    print(f"error: {sentence}", file=sys.stderr)
+    print(f"error: {' '.join(sentence.split())}", file=sys.stderr)
     sys.exit(2)
 
 

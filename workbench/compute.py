@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from workbench.errors import UserError
 from workbench.plan import Compute
 from workbench.policy import Policy
+
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
 
 
 @dataclass(frozen=True)
@@ -17,11 +20,18 @@ class Place:
     dtype: torch.dtype
 
     def settle(self, policy: Policy) -> None:
-        """Move the policy there. What is trained stays in float32: AdamW's updates of bfloat16 would round away."""
-        policy.to(self.device)
+        """Move the policy there, one tensor after the other.
+
+        What is trained stays in float32, since AdamW's updates of bfloat16 would round away; so do normalisation
+        layers, whose running statistics are in float32.
+        """
+        norms = {
+            p for module in policy.modules() if isinstance(module, NORMS) for p in module.parameters(recurse=False)
+        }
         for parameter in policy.parameters():
-            if not parameter.requires_grad:
-                parameter.data = parameter.data.to(self.dtype)
+            kept = parameter.requires_grad or parameter in norms
+            parameter.data = parameter.data.to(self.device, parameter.dtype if kept else self.dtype)
+        policy.to(self.device)  # buffers
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)

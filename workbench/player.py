@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 from torch import Tensor
 
+from encoders.contract import Encoder
 from workbench.adapt import adapt
 from workbench.build import build
 from workbench.compute import place
@@ -39,8 +41,21 @@ def revive(
     try:
         policy.load_state_dict(dict(tensors), strict=True)
     except RuntimeError as error:
-        raise UserError(f"The weights are not those of this model: {str(error)[:300]}") from error
+        raise UserError(f"The weights are not those of this model: {shorten(str(error), 300)}") from error
     return Player(policy, backbone, scale, np.array(mean_colour, np.uint8), spot)
+
+
+def trained_encoder(record: Record, root: Path) -> Encoder:
+    """The vision encoder of a finished run, on the CPU, built from what the run was built from.
+
+    So that tensors of its library's model that the tokens do not depend on leave as they came.
+    """
+    plan = record.plan
+    assert isinstance(plan, Finetune | Inject), "an evaluation has no weights of its own"
+    policy, _ = build(plan.spec, plan.seed, chunk=plan.budget.chunk, root=root)
+    adapt(policy, plan.spec, seed=plan.seed)
+    policy.load_state_dict(dict(read_weights(record.folder)), strict=True)
+    return policy.vision
 
 
 def player_of(record: Record) -> Player:

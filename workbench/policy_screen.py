@@ -22,25 +22,25 @@ def save_run(id: str, folder: Path, root: Path) -> None:
 
 def export_encoder(id: str, file: Path, root: Path) -> None:
     from encoders.export import save_export
-    from workbench.player import player_of
+    from workbench.player import trained_encoder
 
     if file.exists():
         raise UserError(f"{file} exists already: choose another name, or delete it first.")
-    encoder = player_of(open_record(root, id)).policy.vision
+    encoder = trained_encoder(open_record(root, id), root)
     with encoder_errors():
         save_export(encoder, file)
     console.print(f"The encoder {encoder.card.name} ({encoder.card.source}) lies in {file}.", markup=False)
 
 
 def evaluate_policy(
-    folder: Path, tasks: tuple[str, ...], episodes: int | None, format: Literal["terminal", "json"]
+    folder: Path, tasks: tuple[str, ...], episodes: int | None, device: str, format: Literal["terminal", "json"]
 ) -> None:
     """Play what the policy was trained for, or what is asked, and print the success of each task."""
     from workbench.evaluate import in_manifest_order, play
     from workbench.plan import Inputs
     from workbench.publish import load_policy
 
-    player, config = load_policy(folder)
+    player, config = load_policy(folder, device=device)
     asked = {"tasks": tasks} if tasks else {}
     asked |= {"initial_states": episodes} if episodes else {}
     try:

@@ -4,11 +4,12 @@
 `backbone/` (configuration, tokenizer and processor of the VLM, no weights) and `README.md`, a model card.
 """
 
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
@@ -20,11 +21,12 @@ from workbench.evaluate import Player
 from workbench.imitate import ActionScale
 from workbench.plan import Compute, Finetune, Inject
 from workbench.player import revive
-from workbench.record import Record, read_json, write_json
+from workbench.record import Record, write_json
 from workbench.spec import Spec, Value
 from workbench.weights import WEIGHTS, read_tensors, read_weights
 
 MODEL = "model.safetensors"
+Level = Annotated[int, Field(ge=0, le=255)]
 
 
 class PolicyConfig(Value):
@@ -33,9 +35,9 @@ class PolicyConfig(Value):
     format: int = Field(default=1, ge=1, le=1)
     run: str
     spec: Spec
-    chunk: int
+    chunk: int = Field(ge=1)
     compute: Compute
-    mean_colour: tuple[int, int, int]
+    mean_colour: tuple[Level, Level, Level]
     protocol: Protocol | None
     """What it was played on, where it was."""
 
@@ -55,32 +57,42 @@ def save_policy(record: Record, folder: Path) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         _write(record, plan, aside)
+        aside.chmod(0o755)
         os.replace(aside, folder)
     except BaseException:
         shutil.rmtree(aside)
         raise
 
 
-def load_policy(folder: Path, compute: Compute | None = None) -> tuple[Player, PolicyConfig]:
-    """The policy in a folder that `save_policy` wrote, ready to act; `compute` is this machine's instead of its own.
+def load_policy(folder: Path, *, device: str = "auto") -> tuple[Player, PolicyConfig]:
+    """The policy in a folder that `save_policy` wrote, ready to act on this machine's `device`.
 
     Raises UserError, naming the file, where something is missing, truncated or not what it should be.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is no policy folder: it has no config.json. `workbench save RUN FOLDER` writes one.")
     try:
-        config = PolicyConfig.model_validate(read_json(folder / "config.json"))
+        config = PolicyConfig.model_validate(_read(folder / "config.json"))
     except ValidationError as error:
         raise UserError(f"{folder / 'config.json'} does not describe a policy: {error.errors()[0]['msg']}.") from error
     player = revive(
         config.spec.model_copy(update={"backbone": f"{folder.resolve() / 'backbone'}"}),
         read_tensors(folder / MODEL),
         chunk=config.chunk,
-        compute=compute or config.compute,
-        scale=ActionScale(Statistics.from_json(read_json(folder / "statistics.json"), "action")),
+        compute=config.compute.model_copy(update={"device": device}),
+        scale=ActionScale(Statistics.from_json(_read(folder / "statistics.json"), "action")),
         mean_colour=list(config.mean_colour),
     )
     return player, config
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError) as error:
+        raise UserError(
+            f"{path} is missing, truncated or not JSON ({error}). Copy or save the policy again."
+        ) from error
 
 
 def _write(record: Record, plan: Finetune | Inject, folder: Path) -> None:

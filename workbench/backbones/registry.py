@@ -43,6 +43,10 @@ FILTERS = {1: "bicubic", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers. Lanczos (1) exists for no tensor: transformers' own tensor processors take bicubic for it too."""
 
 
+PREFIX_MASKS = ("gemma3", "paligemma")
+"""Families whose decoder lets some tokens see later ones: transformers' flash attention drops that mask."""
+
+
 def load_backbone(
     name: str,
     *,
@@ -82,6 +86,11 @@ def load_backbone(
 def prepare(model: Any, compute: Compute) -> None:
     """In float32, with the attention and the checkpointing that are asked for. Raises UserError where it has none."""
     model.float()
+    if compute.attention == "flash_attention_2" and model.config.model_type in PREFIX_MASKS:
+        raise UserError(
+            f"compute.attention is 'flash_attention_2', whose masks are causal: a {model.config.model_type} would lose "
+            "its bidirectional prefix. Use 'sdpa' or 'eager'."
+        )
     if compute.attention != "auto":
         try:
             model.set_attn_implementation(compute.attention)
@@ -109,11 +118,12 @@ def prompt_of(name: str) -> str:
 def read_config(path: Path, name: str) -> Any:
     """The configuration in `path`. Raises UserError for one that transformers does not know."""
     ensure()
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     try:
         return AutoConfig.from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError) as error:  # no JSON; no such family in this transformers
+    except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:  # no JSON, no such family
         raise UserError(f"The configuration of backbone {name!r} cannot be read: {error}") from error
 
 

@@ -150,12 +150,11 @@ def expert(world: World, data: mujoco.MjData, goal: Goal) -> np.ndarray:
             if across > 0.04 and tip[2] < point[2] - 0.02:  # rise before crossing, or the block hits its neighbours
                 point[:2] = tip[:2]
             action[:3] = _toward(tip, point)
-            if across < 0.7 * _tolerance(goal.where) and tip[2] - carried[2] < 0.012:
+            if across < 0.8 * _tolerance(goal.where) and tip[2] - carried[2] < 0.02:
                 action[6] = -1.0
                 action[:3] = [0.0, 0.0, 1.0]
     else:
         action[:3] = _toward(tip, tops[goal.thing] + [0.0, 0.0, 0.002])  # the cup may come from anywhere
-        across, above = _away(world, data, goal.thing)
-        if across < 0.6 * SUCTION and above < 0.3 * SUCTION:
+        if _away(world, data, goal.thing)[0] < 1.5 * SUCTION:  # in time: no other block is in reach from there
             action[6] = 1.0
     return action
