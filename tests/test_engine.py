@@ -14,6 +14,7 @@ from conftest import SmallRun
 from processes import alive, at_work, children, open_files, until
 
 from workbench.collect import collect
+from workbench.engines import local
 from workbench.engines.local import Event, carry_out, default_workers
 from workbench.plan import Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, run_id
 from workbench.record import collected_folder, find
@@ -196,3 +197,8 @@ def test_at_most_two_workers_by_default():
 def test_the_plans_of_this_file_are_different_runs(story: Story):
     assert len({run_id(plan) for plan in story.plans.values()}) == len(story.plans)
     assert isinstance(story.plans["killed"], Finetune)
+
+
+def test_two_workers_do_not_share_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(local, "GPUS", tmp_path)
+    assert default_workers() == 1

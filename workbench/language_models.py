@@ -15,7 +15,7 @@ from encoders.torchvision_ops import ensure
 from workbench.backbones.contract import Language, Words, pad_right
 from workbench.backbones.decoder import CAUSAL, Decoder, decoder_window
 from workbench.backbones.registry import prepare
-from workbench.backbones.source import CONFIG, PATIENCE, WANTED, folder
+from workbench.backbones.source import WANTED, WEIGHTS, fetched, folder
 from workbench.errors import UserError
 from workbench.plan import Compute
 
@@ -58,7 +58,9 @@ def load_language_model(
 
     path = language_folder(name)
     if weights == "pretrained" and not any(path.glob("*.safetensors")):
-        path = _fetched(name, path)
+        if Path(name).expanduser().is_dir():
+            raise UserError(f"The language model {name!r} has no safetensors weights in {path}.")
+        path = fetched(name, WEIGHTS, WANTED, what="language model")
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except (OSError, ValueError) as error:
@@ -129,25 +131,3 @@ def _read(path: Path, name: str) -> Any:
     if wrong := {kind: sorted(keys) for kind, keys in report.items() if keys}:
         raise UserError(f"The weights of the language model {name!r} in {path} do not fit its configuration: {wrong}")
     return model
-
-
-def _fetched(name: str, path: Path) -> Path:
-    """The snapshot of a hub id with its weights."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
-    from huggingface_hub.errors import (
-        HTTPError,  # pyright: ignore[reportPrivateImportUsage]  # of httpx or httpx2, whichever this hub is built on
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-    )
-
-    if Path(name).expanduser().is_dir():
-        raise UserError(f"The language model {name!r} has no safetensors weights in {path}.")
-    try:
-        get_hf_file_metadata(hf_hub_url(name, CONFIG), timeout=PATIENCE)  # at once: a download retries for long
-        return Path(snapshot_download(name, allow_patterns=WANTED))
-    except (HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
-        raise UserError(
-            f"The weights of the language model {name!r} are not on this machine and the Hugging Face hub did not give "
-            f"them ({type(error).__name__}). Where there is a network, run `hf download {name}` and bring the cache "
-            "here (HF_HOME)."
-        ) from error

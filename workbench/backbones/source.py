@@ -30,7 +30,7 @@ def folder(name: str) -> Path:
     local = Path(name).expanduser()
     if local.is_dir() or not REPOSITORY.fullmatch(name):
         return _with_config(name, local)
-    return _cached(name, CONFIG) or _fetched(name, CONFIG, [CONFIG])
+    return _cached(name, CONFIG) or fetched(name, CONFIG, [CONFIG], what="backbone")
 
 
 def complete(name: str, *, weights: bool) -> Path:
@@ -41,7 +41,14 @@ def complete(name: str, *, weights: bool) -> Path:
     lacking = _missing(found, weights)
     if lacking is None:
         return found
-    return _fetched(name, lacking, WANTED if weights else [kind for kind in WANTED if kind != "*.safetensors"])
+    kinds = WANTED if weights else [kind for kind in WANTED if kind != "*.safetensors"]
+    found = fetched(name, lacking, kinds, what="backbone")
+    if lacking := _missing(found, weights):
+        raise UserError(
+            f"The repository {name!r} has no {lacking}; a backbone needs safetensors weights, a tokenizer and a "
+            "processor (pickled weights are not read)."
+        )
+    return found
 
 
 def _with_config(name: str, found: Path) -> Path:
@@ -73,8 +80,11 @@ def _missing(found: Path, weights: bool) -> str | None:
     return next((shard for shard in shards if not (found / shard).is_file()), None)
 
 
-def _fetched(name: str, file: str, kinds: list[str]) -> Path:
-    """Asks the hub once before downloading: its own client retries an unreachable network for most of a minute."""
+def fetched(name: str, file: str, kinds: list[str], *, what: str) -> Path:
+    """The snapshot of the hub id `name` with all files of `kinds`; `file` is the one that was found missing.
+
+    Asks the hub once before downloading: its own client retries an unreachable network for most of a minute.
+    """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
     from huggingface_hub.errors import (
         HTTPError,  # pyright: ignore[reportPrivateImportUsage]  # of httpx or httpx2, whichever this hub is built on
@@ -84,16 +94,10 @@ def _fetched(name: str, file: str, kinds: list[str]) -> Path:
 
     try:
         get_hf_file_metadata(hf_hub_url(name, CONFIG), timeout=PATIENCE)
-        found = Path(snapshot_download(name, allow_patterns=kinds))
+        return Path(snapshot_download(name, allow_patterns=kinds))
     except (HTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
         raise UserError(
-            f"The file {file} of backbone {name!r} is not on this machine and the Hugging Face hub did not give it "
+            f"The file {file} of {what} {name!r} is not on this machine and the Hugging Face hub did not give it "
             f"({type(error).__name__}). Where there is a network, run `hf download {name}` and bring the cache here "
             "(HF_HOME); or name a local folder."
         ) from error
-    if file != CONFIG and (lacking := _missing(found, "*.safetensors" in kinds)):
-        raise UserError(
-            f"The repository {name!r} has no {lacking}; a backbone needs safetensors weights, a tokenizer and a "
-            "processor (pickled weights are not read)."
-        )
-    return found

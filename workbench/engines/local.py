@@ -31,9 +31,12 @@ class Event:
     error: str = ""
 
 
+GPUS = Path("/proc/driver/nvidia/gpus")
+
+
 def default_workers() -> int:
-    """One worker a core, at most two: each keeps a policy and its demonstrations in memory."""
-    return min(2, len(os.sched_getaffinity(0)))
+    """One worker a core, at most two: each keeps a policy and its demonstrations in memory. One beside a GPU."""
+    return 1 if GPUS.is_dir() else min(2, len(os.sched_getaffinity(0)))
 
 
 def carry_out(jobs: Sequence[Job], root: Path, *, workers: int) -> Iterator[Event]:
