@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from workbench.cli import main
 from workbench.errors import UserError
 from workbench.evaluate import in_manifest_order, play
 from workbench.execute import execute
-from workbench.plan import Inject, Inputs, run_id
+from workbench.plan import Evaluate, Inject, Inputs, run_id
+from workbench.player import player_of, training_plan
 from workbench.publish import load_policy, save_policy
 from workbench.record import collected_folder, open_record
 from workbench.spec import Slot, Spec
@@ -71,6 +73,10 @@ def test_its_files_are_the_backbones_processor_the_statistics_and_a_card_with_th
 def test_a_folder_that_exists_and_a_run_that_only_plays_are_refused(small_run: SmallRun, saved: Path):
     with pytest.raises(UserError, match="exists already"):
         save_policy(small_run.record, saved)
+    only_plays = Evaluate(of=small_run.record.id, protocol=small_run.plan.protocol, inputs=Inputs())
+    for use in (training_plan, player_of):
+        with pytest.raises(UserError, match=f"only plays the policy of {small_run.record.id}: name that one"):
+            use(replace(small_run.record, plan=only_plays))
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,13 @@ import torch
 from torch import nn
 
 from encoders.torchvision_ops import ensure
+from workbench.backbones.chat import BLANK
 from workbench.backbones.contract import Language, Words, pad_right
 from workbench.backbones.decoder import CAUSAL, Decoder, decoder_window
 from workbench.backbones.registry import prepare
 from workbench.backbones.source import WANTED, WEIGHTS, fetched, folder
 from workbench.errors import UserError
 from workbench.plan import Compute
-
-BLANK = "{instruction}"
 
 
 @dataclass(frozen=True)

@@ -45,13 +45,20 @@ def revive(
     return Player(policy, backbone, scale, np.array(mean_colour, np.uint8), spot)
 
 
+def training_plan(record: Record) -> Finetune | Inject:
+    """The plan of a run that has weights of its own. Raises UserError for one that only plays another's policy."""
+    plan = record.plan
+    if not isinstance(plan, Finetune | Inject):
+        raise UserError(f"The run {record.id} only plays the policy of {plan.of}: name that one, it has the weights.")
+    return plan
+
+
 def trained_encoder(record: Record, root: Path) -> Encoder:
     """The vision encoder of a finished run, on the CPU, built from what the run was built from.
 
     So that tensors of its library's model that the tokens do not depend on leave as they came.
     """
-    plan = record.plan
-    assert isinstance(plan, Finetune | Inject), "an evaluation has no weights of its own"
+    plan = training_plan(record)
     policy, _ = build(plan.spec, plan.seed, chunk=plan.budget.chunk, root=root)
     adapt(policy, plan.spec, seed=plan.seed)
     policy.load_state_dict(dict(read_weights(record.folder)), strict=True)
@@ -60,8 +67,7 @@ def trained_encoder(record: Record, root: Path) -> Encoder:
 
 def player_of(record: Record) -> Player:
     """The policy of a finished run."""
-    plan = record.plan
-    assert isinstance(plan, Finetune | Inject), "an evaluation has no weights of its own"
+    plan = training_plan(record)
     scale = ActionScale(Statistics.from_json(record.result["action_statistics"], "action"))
     colour = record.result["mean_colour"]
     tensors = read_weights(record.folder)

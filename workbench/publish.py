@@ -20,10 +20,10 @@ from workbench.errors import UserError
 from workbench.evaluate import Player
 from workbench.imitate import ActionScale
 from workbench.plan import Compute, Finetune, Inject
-from workbench.player import revive
-from workbench.record import Record, write_json
+from workbench.player import revive, training_plan
+from workbench.record import Record, moved_bits, write_json
 from workbench.spec import Spec, Value
-from workbench.weights import WEIGHTS, read_tensors, read_weights
+from workbench.weights import checked_weights, read_tensors
 
 MODEL = "model.safetensors"
 Level = Annotated[int, Field(ge=0, le=255)]
@@ -47,15 +47,14 @@ def save_policy(record: Record, folder: Path) -> None:
 
     Raises UserError where the folder exists, or the run has no weights.
     """
-    plan = record.plan
-    if not isinstance(plan, Finetune | Inject):
-        raise UserError(f"The run {record.id} only plays the policy of {plan.of}: save that one.")
+    plan = training_plan(record)
     if folder.exists():
         raise UserError(f"{folder} exists already: choose another folder, or delete it first.")
-    read_weights(record.folder)  # whole and unchanged, or refused
+    weights = checked_weights(record.folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
+        shutil.copyfile(weights, aside / MODEL)
         _write(record, plan, aside)
         aside.chmod(0o755)
         os.replace(aside, folder)
@@ -108,7 +107,6 @@ def _write(record: Record, plan: Finetune | Inject, folder: Path) -> None:
     write_json(folder / "config.json", config.model_dump(mode="json"))
     write_json(folder / "statistics.json", record.result["action_statistics"])
     write_json(folder / "ledger.json", record.ledger())
-    shutil.copyfile(record.folder / WEIGHTS, folder / MODEL)
     source = complete(plan.spec.backbone, weights=False)
     (folder / "backbone").mkdir()
     for pattern in WANTED:
@@ -129,7 +127,6 @@ def model_card(record: Record, plan: Finetune | Inject) -> str:
         lines += ["", f"Success on `{plan.protocol.benchmark}` ({', '.join(plan.protocol.tasks)}): {share}."]
     lines += ["", "| slot | module | weights | tune | parameters | trained | bits |", "|---|---|---|---|--:|--:|---|"]
     for row in ledger["rows"]:
-        bits = "unmoved" if row["before"] == row["after"] else f"{row['before'][:4]} → {row['after'][:4]}"
         cells = (row["slot"], row["module"], row["weights"], row["tune"])
-        lines.append(f"| {' | '.join(cells)} | {row['parameters']:,} | {row['trainable']:,} | {bits} |")
+        lines.append(f"| {' | '.join(cells)} | {row['parameters']:,} | {row['trainable']:,} | {moved_bits(row)} |")
     return "\n".join([*lines, "", "Play it: `workbench evaluate FOLDER`.", ""])

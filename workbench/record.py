@@ -47,6 +47,11 @@ class Record:
         return read_json(self.folder / "ledger.json")
 
 
+def moved_bits(row: dict[str, Any]) -> str:
+    """What happened to the bits of a ledger's row, in a few characters."""
+    return "unmoved" if row["before"] == row["after"] else f"{row['before'][:4]} → {row['after'][:4]}"
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:

@@ -14,7 +14,7 @@ from rich.table import Table
 from workbench.benchmarks.contract import Split
 from workbench.errors import UserError
 from workbench.plan import Expert
-from workbench.record import open_record
+from workbench.record import moved_bits, open_record
 
 console = Console()
 
@@ -126,7 +126,6 @@ def ledger_table(ledger: dict[str, Any]) -> Table:
     for name in ("trainable", "of", "bits"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in ledger["rows"]:
-        bits = "unmoved" if row["before"] == row["after"] else f"{row['before'][:4]} → {row['after'][:4]}"
-        figures = (f"{row['trainable']:,}", f"{row['parameters']:,}", bits)
+        figures = (f"{row['trainable']:,}", f"{row['parameters']:,}", moved_bits(row))
         table.add_row(row["slot"], f"{row['module']}, {row['weights']}", row["tune"], *figures)
     return table

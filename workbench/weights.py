@@ -32,6 +32,11 @@ def save_weights(module: nn.Module, run: Path) -> str:
 
 def read_weights(run: Path) -> Mapping[str, Tensor]:
     """The tensors of a finished run. Missing, truncated or altered weights are refused by name."""
+    return read_tensors(checked_weights(run))
+
+
+def checked_weights(run: Path) -> Path:
+    """The weights file of a finished run, hashed but not read. Missing, truncated or altered it is refused by name."""
     path, result = run / WEIGHTS, run / "result.json"
     if result.is_file() and (failure := read_json(result).get("error")):
         raise UserError(f"The run {run.name} in {run.parent} has failed and left no weights: {failure}")
@@ -43,7 +48,7 @@ def read_weights(run: Path) -> Mapping[str, Tensor]:
         raise UserError(
             f"{path} is truncated or was changed: its SHA-256 is not the recorded one. Delete {run} and run again."
         )
-    return read_tensors(path)
+    return path
 
 
 def read_tensors(path: Path) -> Mapping[str, Tensor]:

@@ -69,7 +69,7 @@ def _flat(model: Any) -> nn.Module:
 
 def _tower(tower: nn.Module, config: Any, origin: Origin) -> Tower:
     if getattr(config, "vision_feature_layer", None) is None:
-        return siglip(tower, config.vision_config, origin)
+        return siglip(tower, config, origin)
     if getattr(config, "vision_feature_select_strategy", None) not in ("default", "full"):
         raise _refused(origin.name, config, "it reads a vision layer, but says nothing of its class token")
     return at_layer(tower, config, origin)

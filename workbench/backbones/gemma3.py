@@ -10,15 +10,11 @@ from torch import nn
 
 from workbench.backbones.decoder import Layout, Reading
 from workbench.backbones.family import Family, always, taken
-from workbench.backbones.towers import HALVES, Origin, Tower, siglip
+from workbench.backbones.towers import HALVES, siglip
 
 
 def image_both_ways(layout: Layout) -> dict[str, Any]:
     return {"position_ids": layout.positions_BL(0), "token_type_ids": layout.is_image_BL.long()}
-
-
-def _tower(tower: Any, config: Any, origin: Origin) -> Tower:
-    return siglip(tower, config.vision_config, origin)
 
 
 def _draw_projector(model: Any) -> None:
@@ -33,7 +29,7 @@ GEMMA3 = Family(
     vision="model.vision_tower",
     embeddings="model.language_model.embed_tokens",
     decoder="model",
-    encode=_tower,
+    encode=siglip,
     project=taken("model.multi_modal_projector"),
     read=always(
         Reading(

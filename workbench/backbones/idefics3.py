@@ -5,16 +5,10 @@ around an unsplit one. The class drops an all-black image; here every frame is s
 """
 
 from dataclasses import replace
-from typing import Any
 
 from workbench.backbones.decoder import CAUSAL
 from workbench.backbones.family import Family, always, taken
-from workbench.backbones.towers import HALVES, Origin, Tower, siglip
-
-
-def _tower(tower: Any, config: Any, origin: Origin) -> Tower:
-    return siglip(tower, config.vision_config, origin)
-
+from workbench.backbones.towers import HALVES, siglip
 
 IDEFICS3 = Family(
     title="Idefics3",
@@ -23,7 +17,7 @@ IDEFICS3 = Family(
     vision="model.vision_model",
     embeddings="model.text_model.embed_tokens",
     decoder="model.text_model",
-    encode=_tower,
+    encode=siglip,
     project=taken("model.connector"),
     read=always(CAUSAL),
     template="<|begin_of_text|>User:<image>{prompt}<end_of_utterance>\nAssistant:",

@@ -10,7 +10,7 @@ import torch
 
 from workbench.backbones.decoder import Layout, Reading
 from workbench.backbones.family import QUESTION, Family, always, taken
-from workbench.backbones.towers import HALVES, Origin, Tower, siglip
+from workbench.backbones.towers import HALVES, siglip
 
 INSTRUCTION = "{instruction}\n"
 """What the embedded backbone, and any other that `workbench pretrain` makes, is pretrained on."""
@@ -22,10 +22,6 @@ def prefix_and_suffix(layout: Layout) -> dict[str, Any]:
     return {"position_ids": layout.positions_BL(1), "token_type_ids": types_BL}
 
 
-def _tower(tower: Any, config: Any, origin: Origin) -> Tower:
-    return siglip(tower, config.vision_config, origin)
-
-
 PALIGEMMA = Family(
     title="PaliGemma",
     paper="arXiv:2407.07726",
@@ -33,7 +29,7 @@ PALIGEMMA = Family(
     vision="model.vision_tower",
     embeddings="model.language_model.embed_tokens",
     decoder="model",
-    encode=_tower,
+    encode=siglip,
     project=taken("model.multi_modal_projector"),
     read=always(
         Reading(

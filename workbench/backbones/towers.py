@@ -117,10 +117,10 @@ def last_patches(tower: nn.Module, pixels_BCHW: Tensor) -> Tensor:
     return last_state(tower, pixels_BCHW)[:, 1:]
 
 
-def siglip(tower: Any, vision: Any, origin: Origin) -> Tower:
+def siglip(tower: Any, config: Any, origin: Origin) -> Tower:
     """SigLIP and what Idefics makes of it: the last layer after its norm; no class token, no pooling head."""
     drop_pooling(tower)
-    return Tower(native_card(origin, grid(vision)), tower, last_state)
+    return Tower(native_card(origin, grid(config.vision_config)), tower, last_state)
 
 
 def drop_pooling(tower: Any) -> None:
