@@ -72,7 +72,8 @@ class Encoder(nn.Module, ABC):
 
     Nobody else resizes or normalises. A subclass gives `tokens` and `blocks`; a library's own model stands under
     `tower`. `unread` holds the tensors of that model that are no part of the encoder because the tokens do not depend
-    on them (pooling heads, blocks behind the readout): no parameters, only there to be exported as they came.
+    on them (pooling heads, blocks behind the readout) or because another slot has them (Qwen's merger): no parameters,
+    only there to be exported as they came.
     """
 
     def __init__(self, card: Card) -> None:

@@ -3,7 +3,6 @@
 from copy import deepcopy
 from pathlib import Path
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -20,21 +19,16 @@ def export_state_dict(encoder: Encoder) -> dict[str, Tensor]:
     - open_clip: `open_clip.create_model(NAME).visual`.
     - transformers: `AutoModel.from_config(config)`, config being that of the vision tower.
 
-    What the tokens do not depend on (`encoder.unread`) goes out as it came in, on the CPU. Low-rank updates are merged
-    into the weights; the encoder itself stays as it is. Raises `UnsupportedEncoder` for one without a library's model:
-    of a fused one each member is exported, of raw patches nothing;
-    and for a backbone's native tower whose class has parts that the policy dropped or holds in its projector.
+    What is no part of the encoder (`encoder.unread`: what the tokens do not depend on, and a native tower's projector)
+    goes out as it came in, on the CPU. Low-rank updates are merged into the weights; the encoder itself stays as it is.
+    Raises `UnsupportedEncoder` for one without a library's model: of a fused one each member is exported, of raw
+    patches nothing.
     """
     if "tower" not in dict(encoder.named_children()):
         members = [name for name, child in encoder.named_children() if isinstance(child, Encoder)]
         remedy = f"export its members {' and '.join(members)}" if members else "it has no weights"
         raise UnsupportedEncoder(f"'{encoder.card.name}' is no single library's model: {remedy}.")
     tower = _merged(encoder.get_submodule("tower"))
-    if lacking := _lacking(tower, encoder.unread):
-        raise UnsupportedEncoder(
-            f"'{encoder.card.name}' cannot be exported whole: its class wants {', '.join(lacking[:3])}"
-            f"{' …' if len(lacking) > 3 else ''} too, which a policy drops or trains as its projector."
-        )
     read = {key: value.detach().cpu().contiguous() for key, value in tower.state_dict().items()}
     return read | {key: value.cpu().contiguous() for key, value in encoder.unread.items()}
 
@@ -43,18 +37,6 @@ def save_export(encoder: Encoder, path: Path) -> None:
     """The same as a safetensors file, which `NAME@FILE` also reads."""
     tensors = export_state_dict(encoder)
     save_file({key: value.clone() for key, value in tensors.items()}, path, metadata={"format": "pt"})
-
-
-def _lacking(tower: nn.Module, unread: dict[str, Tensor]) -> list[str]:
-    """Keys of a transformers tower's own class that are not here any more."""
-    ensure()
-    from transformers import PreTrainedModel
-
-    if not isinstance(tower, PreTrainedModel):
-        return []
-    with torch.device("meta"):
-        whole = type(tower)(tower.config)
-    return sorted(set(whole.state_dict()) - set(tower.state_dict()) - set(unread))
 
 
 def _merged(tower: nn.Module) -> nn.Module:

@@ -16,6 +16,7 @@ from PIL import Image
 from tiny_vlms import TINY, make
 from torch import Tensor, nn
 
+from encoders.export import export_state_dict
 from workbench.backbones.contract import Backbone, Words
 from workbench.backbones.family import QUESTION
 from workbench.backbones.registry import FAMILIES, load_backbone
@@ -58,6 +59,15 @@ def both(request: pytest.FixtureRequest, opened: Callable[[str], Both]) -> Both:
 def frames(backbone: Backbone, count: int) -> Tensor:
     side = backbone.vision.card.side
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8))
+
+
+def test_the_tower_leaves_as_the_familys_own_class_loads_it(both: Both):
+    """What the policy drops or holds as its projector goes out as it came."""
+    whole = both.native.get_submodule(FAMILIES[both.native.config.model_type].vision)
+    before = {key: tensor.clone() for key, tensor in whole.state_dict().items()}
+    exported = export_state_dict(both.ours.vision)
+    type(whole)(whole.config).load_state_dict(exported, strict=True)
+    assert all(torch.equal(exported[key], tensor) for key, tensor in before.items())
 
 
 def slots(backbone: Backbone) -> dict[str, nn.Module]:

@@ -17,7 +17,7 @@ from workbench.imitate import imitation_loss
 from workbench.plan import Compute
 from workbench.policy import Policy
 from workbench.record import collected_folder, find
-from workbench.spec import Frozen, Slot, Spec
+from workbench.spec import SLOTS, Frozen, Slot, Spec
 
 FROZEN_VISION = Slot(tune=Frozen())
 
@@ -43,6 +43,28 @@ def test_on_this_machine_auto_is_what_torch_has():
 def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(UserError, match="'cuda:99', but torch sees"):
         place(Compute(device="cuda:99"))
+
+
+def test_slots_are_not_spread_over_a_gpu_and_the_cpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert place(Compute(device_map={"language": "cuda:1"})).elsewhere == {"language": torch.device("cuda:1")}
+    with pytest.raises(UserError, match="compute.device_map.language is 'cuda:1' beside 'cpu'"):
+        place(Compute(device="cpu", device_map={"language": "cuda:1"}))
+    with pytest.raises(UserError, match="compute.device_map.head is 'cuda:2', but torch sees 2 GPUs"):
+        place(Compute(device_map={"head": "cuda:2"}))
+
+
+@pytest.mark.parametrize("crossing", range(1, len(SLOTS)))
+def test_the_walk_crosses_from_one_device_to_the_next(crossing: int):
+    """The meta device stands for a second one: nothing comes back from it, so that every hand-over shows."""
+    policy, backbone = build(Spec(), 0, chunk=BUDGET.chunk, root=Path())
+    query_E = policy.head.query_E  # the one tensor that goes the other way, from the head to the language model
+    for name in SLOTS[crossing:]:
+        policy.get_submodule(name).to("meta")
+    policy.head.query_E = query_E
+    policy.places = {name: torch.device("meta" if name in SLOTS[crossing:] else "cpu") for name in SLOTS}
+    loss = imitation_loss(policy, next(batches(backbone)))
+    assert {part.device.type for part in loss.values()} == {"meta"}
 
 
 def test_a_frozen_tower_with_batch_norm_sees_in_bfloat16():

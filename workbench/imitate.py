@@ -81,6 +81,7 @@ class Demonstrations:
 
 
 def imitation_loss(policy: Policy, batch: Batch) -> Mapping[str, Tensor]:
-    """The head's loss on the batch's demonstrated actions."""
+    """The head's loss on the batch's demonstrated actions, where the head is."""
     walk = policy(batch.image_BHWC, batch.words)
-    return policy.head.loss(walk.hidden, batch.action_BKA, batch.padded_BK)
+    there = walk.hidden_BE.device
+    return policy.head.loss(walk.hidden, batch.action_BKA.to(there), batch.padded_BK.to(there))

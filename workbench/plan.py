@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from workbench.benchmarks.contract import Protocol, Split
-from workbench.spec import SLOTS, Spec, Value, digest
+from workbench.spec import SLOTS, SlotName, Spec, Value, digest, later
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 COLLECTOR_VERSION = 2
@@ -64,10 +64,12 @@ class Compute(Value):
 
     `auto` is the GPU, and bfloat16 there, where there is one; else the CPU in float32. In bfloat16 what is frozen is
     stored in it, what is trained stays in float32, and both are computed under autocast. `gradient_checkpointing`
-    (non-reentrant) computes the backbone's trained blocks twice instead of keeping what is between them.
+    (non-reentrant) computes the backbone's trained blocks twice instead of keeping what is between them. `device_map`
+    puts slots of a model that is too large for one GPU on others (`language = "cuda:1"`).
     """
 
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device_map: dict[SlotName, Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$")]] = later({})
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     gradient_checkpointing: bool = False

@@ -18,7 +18,7 @@ from workbench.imitate import ActionScale
 from workbench.plan import Compute, Finetune, Inject
 from workbench.record import Record
 from workbench.spec import Spec, with_random_weights
-from workbench.weights import read_weights
+from workbench.weights import load_slot, read_weights
 
 
 def revive(
@@ -61,7 +61,7 @@ def trained_encoder(record: Record, root: Path) -> Encoder:
     plan = training_plan(record)
     policy, _ = build(plan.spec, plan.seed, chunk=plan.budget.chunk, root=root)
     adapt(policy, plan.spec, seed=plan.seed)
-    policy.load_state_dict(dict(read_weights(record.folder)), strict=True)
+    load_slot(policy.vision, "vision", record.folder)
     return policy.vision
 
 

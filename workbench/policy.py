@@ -5,6 +5,7 @@ One learnable query token stands last in the sequence; the head turns the final 
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from encoders.contract import Encoder
@@ -40,6 +41,7 @@ class Policy(nn.Module):
         self.language = language
         self.head = head
         self.frozen: frozenset[str] = frozenset()
+        self.places: dict[str, torch.device] = {}
 
     def train(self, mode: bool = True) -> "Policy":
         """Frozen slots stay in eval mode: dropout and running statistics of a frozen slot never move."""
@@ -49,9 +51,17 @@ class Policy(nn.Module):
         return self
 
     def forward(self, image_BHWC: Tensor, words: Words) -> Walk:
-        """From pixels and words to hidden states; `head.loss` or `head.act` takes them from there."""
-        seen_BND = self.vision(image_BHWC)
-        seen_BNE = self.projector(seen_BND)
-        words_BTE = self.embeddings(words.ids_BT)
-        hidden = self.language(seen_BNE, words_BTE, words.mask_BT, self.head.query_E)
+        """From pixels and words to hidden states; `head.loss` or `head.act` takes them from there.
+
+        Every slot is given its tensors where `places` says that it is; without places they stay where they are.
+        """
+        seen_BND = self.vision(self._at("vision", image_BHWC))
+        seen_BNE = self.projector(self._at("projector", seen_BND))
+        words_BTE = self.embeddings(self._at("embeddings", words.ids_BT))
+        given = (seen_BNE, words_BTE, words.mask_BT, self.head.query_E)
+        hidden = self.language(*(self._at("language", tensor) for tensor in given))
+        hidden = Hidden(self._at("head", hidden.all_BLE), self._at("head", hidden.mask_BL))
         return Walk(seen_BND, seen_BNE, words_BTE, hidden)
+
+    def _at(self, slot: str, tensor: Tensor) -> Tensor:
+        return tensor.to(self.places[slot]) if slot in self.places else tensor

@@ -23,7 +23,7 @@ class Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def _later(default: Any, **limits: Any) -> Any:
+def later(default: Any, **limits: Any) -> Any:
     """A field that was added later: left out of dumps at its default, so that older digests stay what they were."""
     return Field(default=default, exclude_if=lambda value: value == default, **limits)
 
@@ -50,9 +50,9 @@ class Lora(Value):
     kind: Literal["lora"] = "lora"
     rank: int = Field(default=8, ge=1)
     alpha: float = Field(default=16.0, gt=0)
-    dropout: float = _later(0.0, ge=0, lt=1)
-    dora: bool = _later(False)
-    targets: tuple[str, ...] | None = _later(None, min_length=1)
+    dropout: float = later(0.0, ge=0, lt=1)
+    dora: bool = later(False)
+    targets: tuple[str, ...] | None = later(None, min_length=1)
 
 
 class LastBlocks(Value):
@@ -93,7 +93,7 @@ class Slot(Value):
     module: str = "native"
     weights: Weights = "pretrained"
     tune: Tune = Full()
-    tokens: Tokens = _later("keep")
+    tokens: Tokens = later("keep")
 
 
 class Spec(Value):
@@ -104,13 +104,13 @@ class Spec(Value):
     """
 
     backbone: str = "embedded"
-    prompt: str | None = _later(None, pattern=r"\{instruction\}")
+    prompt: str | None = later(None, pattern=r"\{instruction\}")
     vision: Slot = Slot()
     projector: Slot = Slot()
     embeddings: Slot = Slot()
     language: Slot = Slot()
     head: Slot = Slot(module="chunk-mlp", weights="random")
-    contents: dict[str, str] = _later({})
+    contents: dict[str, str] = later({})
 
     @model_validator(mode="after")
     def _possible_head(self) -> "Spec":
@@ -172,7 +172,7 @@ class Replace(Value):
     slot: SlotName
     module: str = "native"
     weights: Weights = "pretrained"
-    tokens: Tokens = _later("keep")
+    tokens: Tokens = later("keep")
 
 
 class Reinit(Value):

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from encoders.contract import Encoder
+from encoders.unread import keep_unread
 from workbench.backbones.contract import Language
 from workbench.backbones.decoder import Decoder, Reading, decoder_window
 from workbench.backbones.towers import Origin, Pixels
@@ -70,10 +71,12 @@ def take_apart(model: Any, family: Family, origin: Origin, *, image_at: int) -> 
     """The slots of `model`, which is used up: nothing of it is copied. Its language-model head is dropped."""
     config = model.config
     text = config.get_text_config()
-    projector = family.project(model)
     tower = model.get_submodule(family.vision)
+    before = tower.state_dict()
+    projector = family.project(model)
     model.set_submodule(family.vision, nn.Identity())
     vision = family.encode(tower, config, origin)
+    keep_unread(vision, before)
     embeddings = model.get_submodule(family.embeddings)
     model.set_submodule(family.embeddings, nn.Identity())
     base = model.get_submodule(family.decoder)
