@@ -10,9 +10,9 @@ from workbench.spec import Slot, Spec, Value
 
 BASE = Finetune(spec=Spec(), data=Expert(), budget=Budget(), protocol=Protocol())
 GOLDEN = {
-    "finetune": "81822674589e",
-    "inject": "049dcd84b9bc",
-    "evaluate": "c319df0f93f5",
+    "finetune": "f4b17065c44e",
+    "inject": "7f417fcbdc93",
+    "evaluate": "e818d4cf9ee1",
 }
 """Ids of records that lie on people's disks. Where one changes on purpose, RESULTS_VERSION is raised with it."""
 

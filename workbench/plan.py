@@ -11,9 +11,9 @@ from workbench.benchmarks.contract import Protocol, Split
 from workbench.spec import SLOTS, SlotName, Spec, Value, digest, later
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-COLLECTOR_VERSION = 2
+COLLECTOR_VERSION = 3
 """Raised when code changes what a recipe of demonstrations gives; part of the dataset's id."""
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 """Raised when code changes what a plan results in; part of every id, so that old records are not taken for new ones."""
 
 

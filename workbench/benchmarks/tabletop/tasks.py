@@ -107,15 +107,15 @@ def _two_blocks(random: np.random.Generator) -> tuple[int, int]:
 
 FAMILIES: dict[str, Family] = {
     "reach": Family(16, lambda r: (int(r.integers(BLOCKS)), None), "reach the {thing}", _reach, _rests_over),
-    "lift": Family(24, lambda r: (int(r.integers(BLOCKS)), None), "lift the {thing}", _lift, World.held),
+    "lift": Family(32, lambda r: (int(r.integers(BLOCKS)), None), "lift the {thing}", _lift, World.held),
     "put-on": Family(
-        36,
+        48,
         lambda r: (int(r.integers(BLOCKS)), BLOCKS + int(r.integers(PLATES))),
         "put the {thing} on the {where}",
         _onto,
         World.held,
     ),
-    "stack": Family(36, _two_blocks, "stack the {thing} on the {where}", _onto, World.held),
+    "stack": Family(48, _two_blocks, "stack the {thing} on the {where}", _onto, World.held),
 }
 
 

@@ -23,7 +23,7 @@ REACH = 0.15
 TOP = 0.20
 """Highest position of the gripper's tip."""
 SUCTION = 0.04
-"""The cup holds a block whose top's centre is nearer than this in the plane, and 0.6 of it in height."""
+"""The cup holds a block whose top's centre is nearer than this in the plane and in height."""
 LAMP = {False: (0.92, 0.92, 0.95), True: (0.10, 0.10, 0.12)}
 """Colour of the shaft, free and holding: like a vacuum switch's lamp, it shows what one frame could not tell."""
 STEP = 0.04
@@ -191,7 +191,7 @@ class World:
         if self.held(data) is not None:
             return
         away = self.tops(data)[:BLOCKS] - self.tip(data)
-        near = (np.linalg.norm(away[:, :2], axis=1) < SUCTION) & (np.abs(away[:, 2]) < 0.6 * SUCTION)
+        near = (np.linalg.norm(away[:, :2], axis=1) < SUCTION) & (np.abs(away[:, 2]) < SUCTION)
         if near.any():
             block = int(np.flatnonzero(near)[np.argmin(np.linalg.norm(away[near], axis=1))])
             data.eq_active[block] = 1
