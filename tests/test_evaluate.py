@@ -16,8 +16,9 @@ from workbench.build import build
 from workbench.compute import place
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
-from workbench.evaluate import ROWS, Played, Player, _seat, in_manifest_order, play
+from workbench.evaluate import ROWS, Played, Player, _seat, in_manifest_order, play, play_expert
 from workbench.imitate import ActionScale
+from workbench.interventions import Interventions
 from workbench.plan import Compute, Inputs
 from workbench.spec import Slot, Spec
 
@@ -46,7 +47,7 @@ def played(player: Player) -> list[Played]:
     return list(play(player, PROTOCOL, Inputs()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Shadow(Player):
     """The expert as a player: it plays the same manifest in tables of its own and passes its actions on."""
 
@@ -54,7 +55,7 @@ class Shadow(Player):
     playing: np.ndarray
 
     def act(
-        self, pixels_BHWC: np.ndarray, instructions: Sequence[str], inputs: Inputs, *, noise: Sequence[torch.Generator]
+        self, pixels_BHWC: np.ndarray, instructions: Sequence[str], *, noise: Sequence[torch.Generator]
     ) -> np.ndarray:
         rows = np.flatnonzero(self.playing)
         assert len(pixels_BHWC) == len(instructions) == len(rows)
@@ -104,6 +105,13 @@ def test_the_same_player_plays_the_same_episodes_twice(player, played):
         assert replace(first.outcome, seconds=0.0) == replace(second.outcome, seconds=0.0)
 
 
+def test_the_expert_itself_succeeds_everywhere():
+    protocol = Protocol(tasks=tuple(FAMILIES), initial_states=4)
+    played = list(play_expert(protocol))
+    assert tuple(one.start for one in played) == protocol.manifest()
+    assert all(one.outcome.success and one.outcome.steps == len(one.actions) for one in played)
+
+
 def test_a_player_that_knows_the_way_succeeds_everywhere(player):
     protocol = Protocol(tasks=tuple(FAMILIES), initial_states=4, n_action_steps=1)
     env = TabletopVectorEnv(16, side=8)
@@ -127,7 +135,6 @@ def test_only_the_asked_number_of_actions_of_a_chunk_is_executed(player):
             self,
             pixels_BHWC: np.ndarray,
             instructions: Sequence[str],
-            inputs: Inputs,
             *,
             noise: Sequence[torch.Generator],
         ) -> np.ndarray:
@@ -152,28 +159,15 @@ def pictures(batch: int) -> np.ndarray:
     return np.random.default_rng(5).integers(0, 256, (batch, 64, 64, 3), dtype=np.uint8)
 
 
-def act(player: Player, pixels: np.ndarray, asked: list[str], inputs: Inputs) -> np.ndarray:
-    return player.act(pixels, asked, inputs, noise=[torch.Generator().manual_seed(row) for row in range(len(asked))])
-
-
-def test_a_blank_instruction_is_no_words_and_a_blank_image_is_the_mean_colour(player):
-    asked = ["reach the red block", "lift the blue block"]
-    seen = act(player, pictures(2), asked, Inputs())
-    blank = Inputs(instruction="blank")
-    np.testing.assert_array_equal(act(player, pictures(2), asked, blank), act(player, pictures(2), ["", ""], Inputs()))
-    np.testing.assert_array_equal(act(player, pictures(2), asked, blank), act(player, pictures(2), asked[::-1], blank))
-    dark = Inputs(image="blank")
-    plain = np.broadcast_to(player.mean_colour, (2, 64, 64, 3)).copy()
-    np.testing.assert_array_equal(act(player, pictures(2), asked, dark), act(player, plain, asked, Inputs()))
-    assert not np.array_equal(seen, act(player, pictures(2), asked, blank))
-    assert not np.array_equal(seen, act(player, pictures(2), asked, dark))
+def act(player: Player, pixels: np.ndarray, asked: list[str]) -> np.ndarray:
+    return player.act(pixels, asked, noise=[torch.Generator().manual_seed(row) for row in range(len(asked))])
 
 
 def test_acting_draws_nothing_at_random_and_leaves_the_policy_in_eval_mode(player):
     player.policy.train()
-    first = act(player, pictures(2), ["reach", "lift"], Inputs())
+    first = act(player, pictures(2), ["reach", "lift"])
     assert not player.policy.training
-    np.testing.assert_array_equal(first, act(player, pictures(2), ["reach", "lift"], Inputs()))
+    np.testing.assert_array_equal(first, act(player, pictures(2), ["reach", "lift"]))
     assert first.shape == (2, CHUNK, 7) and set(np.unique(first[..., 6])) <= {-1.0, 1.0}
 
 
@@ -208,10 +202,10 @@ def test_what_is_drawn_for_a_row_does_not_depend_on_the_rows_beside_it(dreamer):
         return [torch.Generator().manual_seed(seed) for seed in seeds]
 
     seen, asked = pictures(2), ["reach the red block", "lift the blue block"]
-    both = dreamer.act(seen, asked, Inputs(), noise=generators(1, 2))
-    second = dreamer.act(seen[1:], asked[1:], Inputs(), noise=generators(2))
+    both = dreamer.act(seen, asked, noise=generators(1, 2))
+    second = dreamer.act(seen[1:], asked[1:], noise=generators(2))
     np.testing.assert_allclose(both[1:], second, atol=1e-5)
-    assert np.abs(both[1:] - dreamer.act(seen[1:], asked[1:], Inputs(), noise=generators(1))).max() > 0.01
+    assert np.abs(both[1:] - dreamer.act(seen[1:], asked[1:], noise=generators(1))).max() > 0.01
 
 
 def test_the_noise_of_an_episode_is_its_starts_wherever_it_is_seated():
@@ -219,7 +213,7 @@ def test_the_noise_of_an_episode_is_its_starts_wherever_it_is_seated():
     found = []
     for order in (starts, starts[::-1]):
         env, tables = TabletopVectorEnv(2, side=8), {}
-        _seat(env, tables, deque(order))
+        _seat(env, tables, deque(order), Interventions(Inputs(), np.zeros(3, np.uint8), (), order))
         found.append({table.start: table.noise.initial_seed() for table in tables.values()})
         env.close()
     assert found[0] == found[1] and len(set(found[0].values())) == 2

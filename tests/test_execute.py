@@ -20,7 +20,7 @@ from workbench.evaluate import Player
 from workbench.execute import execute
 from workbench.imitate import Demonstrations
 from workbench.ledger import tensor_hash
-from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, run_id
+from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, Replay, run_id
 from workbench.player import player_of
 from workbench.record import Record, collected_folder, file_hash, open_record, read_log
 from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, Slot, Spec
@@ -218,17 +218,39 @@ def test_demonstrations_that_were_not_collected_yet_are_said_to_be_missing(tmp_p
 
 
 def test_what_an_evaluation_blanks_is_blank_when_it_plays(record, monkeypatch):
-    given: list[Inputs] = []
+    given: list[tuple[set[str], np.ndarray]] = []
     act = Player.act
 
-    def watched(self, pixels, instructions, inputs, *, noise):
-        given.append(inputs)
-        return act(self, pixels, instructions, inputs, noise=noise)
+    def watched(self, pixels, instructions, *, noise):
+        given.append((set(instructions), pixels))
+        return act(self, pixels, instructions, noise=noise)
 
     monkeypatch.setattr(Player, "act", watched)
     blank = Inputs(image="blank", instruction="blank")
     done(Evaluate(of=record.id, protocol=PROTOCOL, inputs=blank), record.folder.parent)
-    assert given and set(given) == {blank}
+    assert given and all(told == {""} and (shown == record.result["mean_colour"]).all() for told, shown in given)
+
+
+def test_a_policy_trained_without_its_instruction_is_told_nothing_when_it_plays(root, monkeypatch):
+    told: set[str] = set()
+    act = Player.act
+
+    def watched(self, pixels, instructions, *, noise):
+        told.update(instructions)
+        return act(self, pixels, instructions, noise=noise)
+
+    monkeypatch.setattr(Player, "act", watched)
+    given = done(finetune(seed=0), root)
+    assert len(told) > 1
+    told.clear()
+    without = done(finetune(seed=0, inputs=Inputs(instruction="blank")), root)
+    assert told == {""} and without.result["weights_sha256"] != given.result["weights_sha256"]
+
+
+def test_the_experts_run_has_outcomes_films_and_no_weights(root):
+    record = done(Replay(protocol=PROTOCOL), root)
+    assert record.result["success"] == 1.0 and len(record.outcomes()) == len(PROTOCOL.manifest())
+    assert list((record.folder / "films").glob("*-success.mp4")) and not (record.folder / WEIGHTS).exists()
 
 
 def test_demonstrations_are_shuffled_by_the_seed_of_the_run(root, monkeypatch):

@@ -88,7 +88,7 @@ def test_every_kind_of_value_in_a_study_is_looked_at():
     names = {model.__name__ for model in reachable(Study)}
     assert names == {
         *("Study", "Arm", "Injection", "Contrast", "Spec", "Slot", "Frozen", "Full", "Lora", "LastBlocks", "Norms"),
-        *("SetTune", "Replace", "Reinit", "Inputs", "Budget", "Compute", "Protocol", "Expert", "Folder"),
+        *("SetTune", "Replace", "Reinit", "SetRate", "Inputs", "Budget", "Compute", "Protocol", "Expert", "Folder"),
     }
     assert all(issubclass(model, Value) for model in reachable(Study))
 

@@ -69,7 +69,13 @@ OTHER: dict[type[Value], dict[str, Any]] = {
     },
     Expert: {"tasks": ("lift",), "episodes": 201, "split": "selection", "noise": 0.4},
     Protocol: {"tasks": ("lift",), "initial_states": 21, "n_action_steps": 1, "split": "selection"},
-    Slot: {"module": "linear", "weights": "run:0123456789ab", "tune": {"kind": "frozen"}, "tokens": "match"},
+    Slot: {
+        "module": "linear",
+        "weights": "run:0123456789ab",
+        "tune": {"kind": "frozen"},
+        "tokens": "match",
+        "rate": 0.1,
+    },
 }
 NEW = BASE.model_copy(update={"spec": Spec(projector=Slot(module="mlp", weights="random"))})
 """With a slot that uses every field of a slot."""

@@ -9,6 +9,7 @@ from torch import nn
 
 from encoders.contract import Card, Encoder
 from encoders.registry import build_encoder
+from encoders.shuffled import shuffle_weights
 from workbench.backbones.contract import Backbone
 from workbench.backbones.registry import load_backbone
 from workbench.errors import UserError, encoder_errors
@@ -22,6 +23,8 @@ from workbench.spec import SLOTS, SlotName, Spec, Tokens
 from workbench.weights import load_slot
 
 ACTIONS = 7
+PRETRAINED = ("pretrained", "shuffled")
+"""Weights that a slot is built with before anything is done to them."""
 Start = Literal["pretrained", "random"]
 Sources = dict[Start, Backbone]
 
@@ -48,9 +51,11 @@ def build(
         torch.manual_seed(seed)
         policy = _assemble(spec, sources, seed, chunk)
     for name in SLOTS:
-        weights = spec.slot(name).weights
+        slot, weights = policy.get_submodule(name), spec.slot(name).weights
         if weights.startswith("run:"):
-            load_slot(policy.get_submodule(name), name, root / weights.removeprefix("run:"))
+            load_slot(slot, name, root / weights.removeprefix("run:"))
+        if weights == "shuffled":
+            shuffle_weights(slot, torch.Generator().manual_seed(seed))
     slots = {name: getattr(policy, name) for name in SLOTS if name != "head"}
     return policy, replace(_any(sources), **slots)  # and not those that the policy did not take
 
@@ -95,7 +100,7 @@ def _assemble(spec: Spec, sources: Sources, seed: int, chunk: int) -> Policy:
     head = build_head(spec.head.module, embeddings(end_of_prompt), chunk=chunk, actions=ACTIONS)
     if spec.projector.module == "native":
         projector = _native_projector(spec, sources, vision.card)
-    elif spec.projector.weights == "pretrained":
+    elif spec.projector.weights in PRETRAINED:
         raise UserError(f"No backbone has a pretrained {spec.projector.module!r} projector; use weights = 'random'.")
     else:
         projector = build_projector(
@@ -116,7 +121,7 @@ def _vision(spec: Spec, sources: Sources, seed: int) -> Encoder:
     if spec.vision.module == "native":
         return _chosen(spec, "vision", sources).vision
     with encoder_errors():
-        weights = "pretrained" if spec.vision.weights == "pretrained" else "random"
+        weights = "pretrained" if spec.vision.weights in PRETRAINED else "random"
         return build_encoder(spec.vision.module, weights=weights, seed=seed)
 
 

@@ -14,6 +14,7 @@ from workbench.benchmarks.tabletop.env import ACTION_NAMES, TabletopVectorEnv
 from workbench.compute import Place
 from workbench.errors import UserError
 from workbench.imitate import ActionScale
+from workbench.interventions import Interventions, random_of
 from workbench.plan import Inputs
 from workbench.policy import Policy
 from workbench.spec import digest
@@ -24,22 +25,20 @@ ROWS = 32
 
 @dataclass(frozen=True)
 class Player:
-    """A policy with all that turns frames into raw actions. `mean_colour [3]` uint8 is what a blank image shows."""
+    """A policy with all that turns frames into raw actions.
+
+    `mean_colour [3]` uint8 is what a blank image shows; `tasks` are the sentences that the policy was trained on.
+    """
 
     policy: Policy
     backbone: Backbone
     scale: ActionScale
     mean_colour: np.ndarray
     spot: Place
+    tasks: tuple[str, ...] = ()
 
-    def act(
-        self, pixels_BHWC: np.ndarray, instructions: list[str], inputs: Inputs, *, noise: Sequence[torch.Generator]
-    ) -> np.ndarray:
+    def act(self, pixels_BHWC: np.ndarray, instructions: list[str], *, noise: Sequence[torch.Generator]) -> np.ndarray:
         """Raw action chunks `[B, K, A]`; a head that draws takes from each row's own `noise`."""
-        if inputs.image == "blank":
-            pixels_BHWC = np.broadcast_to(self.mean_colour, pixels_BHWC.shape).copy()
-        if inputs.instruction == "blank":
-            instructions = [""] * len(instructions)
         self.policy.eval()
         image_BHWC = torch.from_numpy(pixels_BHWC).to(self.spot.device)
         with torch.no_grad(), self.spot.autocast():
@@ -57,32 +56,43 @@ class Played:
     actions: np.ndarray
 
 
-@dataclass
-class Table:
-    """The episode that one row of the environment is playing, and what it has done so far.
-
-    `noise` is a function of the start alone: an episode is the same whichever others are played beside it, and every
-    arm that draws meets the same noise.
-    """
+@dataclass(kw_only=True)
+class Underway:
+    """An episode that is being played, and what was done so far."""
 
     start: Start
     instruction: str
     began: float
-    noise: torch.Generator
     actions: list[np.ndarray] = field(default_factory=list)
 
-    def ended(self, *, success: bool, steps: int, progress: float) -> Played:
+    def ended(self, env: TabletopVectorEnv, row: int, *, success: bool) -> Played:
+        """What is stored of it; it ends in `row` of `env`."""
         outcome = Outcome(
             task=self.start.task,
             initial_state=self.start.initial_state,
             seed=self.start.seed,
             instruction=self.instruction,
             success=success,
-            steps=steps,
-            progress=round(progress, 4),
+            steps=int(env.age[row]),
+            progress=round(float(env.best[row]), 4),
             seconds=round(time.perf_counter() - self.began, 4),
         )
         return Played(self.start, outcome, np.array(self.actions))
+
+
+@dataclass(kw_only=True)
+class Table(Underway):
+    """The episode that a policy is playing in one row of the environment.
+
+    `told` and `still` are what the policy is given for instruction and, if anything, picture. `noise` and `random` are
+    functions of the start alone: an episode is the same whichever others are played beside it, and every arm that draws
+    meets the same noise.
+    """
+
+    told: str
+    still: np.ndarray | None
+    noise: torch.Generator
+    random: np.random.Generator
 
 
 def play(player: Player, protocol: Protocol, inputs: Inputs) -> Iterator[Played]:
@@ -94,31 +104,56 @@ def play(player: Player, protocol: Protocol, inputs: Inputs) -> Iterator[Played]
             f"play at most {chunk}, or train with a larger chunk."
         )
     waiting = deque(protocol.manifest())
+    given = Interventions(inputs, player.mean_colour, player.tasks, protocol.manifest())
     env = TabletopVectorEnv(min(ROWS, len(waiting)))
     tables: dict[int, Table] = {}
     try:
         while waiting or tables:
-            pixels = _seat(env, tables, waiting)
-            rows = sorted(tables)
-            asked = [tables[row].instruction for row in rows]
+            pixels = _seat(env, tables, waiting, given)
+            rows, seated = zip(*sorted(tables.items()), strict=True)
+            shown = np.stack([given.shown(pixels[row], tables[row].still, tables[row].random) for row in rows])
             action = np.zeros((executed, env.num_envs, len(ACTION_NAMES)))
-            noise = [tables[row].noise for row in rows]
-            action[:, rows] = player.act(pixels[rows], asked, inputs, noise=noise)[:, :executed].swapaxes(0, 1)
+            chunk_BKA = player.act(shown, [one.told for one in seated], noise=[one.noise for one in seated])
+            action[:, rows] = chunk_BKA[:, :executed].swapaxes(0, 1)
             for step in action:
                 yield from _advance(env, tables, step)
     finally:
         env.close()
 
 
-def _seat(env: TabletopVectorEnv, tables: dict[int, Table], waiting: deque[Start]) -> np.ndarray:
+def play_expert(protocol: Protocol) -> Iterator[Played]:
+    """Every episode of the manifest, played by the benchmark's scripted expert, which sees the state."""
+    env = TabletopVectorEnv(1)
+    try:
+        for start in protocol.manifest():
+            began = time.perf_counter()
+            _, info = env.reset(options={"starts": [start]})
+            episode, success = Underway(start=start, instruction=info["task_description"][0], began=began), False
+            while not env.ended(0, success):
+                episode.actions.append(env.expert_action(0))
+                success = bool(env.advance(episode.actions[-1][None], np.ones(1, bool))[0])
+            yield episode.ended(env, 0, success=success)
+    finally:
+        env.close()
+
+
+def _seat(env: TabletopVectorEnv, tables: dict[int, Table], waiting: deque[Start], given: Interventions) -> np.ndarray:
     """Give every free row the next episode; returns what all rows see, `[rows, H, W, 3]`."""
     began = time.perf_counter()
     free = [row for row in range(env.num_envs) if row not in tables]
     fresh = {row: waiting.popleft() for row in free[: len(waiting)]}
     observation, info = env.reset(options={"starts": [fresh.get(row) for row in range(env.num_envs)]})
     for row, start in fresh.items():
-        noise = torch.Generator().manual_seed(int(digest(asdict(start)), 16))
-        tables[row] = Table(start, info["task_description"][row], began, noise)
+        instruction = info["task_description"][row]
+        tables[row] = Table(
+            start=start,
+            instruction=instruction,
+            began=began,
+            told=given.told(start, instruction),
+            still=given.still(env, start),
+            noise=torch.Generator().manual_seed(int(digest(asdict(start)), 16)),
+            random=random_of(start),
+        )
     return observation["pixels"]
 
 
@@ -129,8 +164,7 @@ def _advance(env: TabletopVectorEnv, tables: dict[int, Table], action: np.ndarra
     for row in sorted(tables):
         tables[row].actions.append(action[row])
         if env.ended(row, bool(success[row])):
-            steps, progress = int(env.age[row]), float(env.best[row])
-            yield tables.pop(row).ended(success=bool(success[row]), steps=steps, progress=progress)
+            yield tables.pop(row).ended(env, row, success=bool(success[row]))
             env.leave(row)
 
 

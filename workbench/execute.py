@@ -4,7 +4,7 @@ import json
 import platform
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,13 +21,14 @@ from workbench.build import ACTIONS, build
 from workbench.collect import open_data
 from workbench.compute import Place, place
 from workbench.errors import RunFailed, UserError
-from workbench.evaluate import Played, Player, in_manifest_order, play
+from workbench.evaluate import Played, Player, in_manifest_order, play, play_expert
 from workbench.film import write_films
 from workbench.imitate import ActionScale, Batch, Demonstrations, imitation_loss
+from workbench.interventions import for_training
 from workbench.ledger import Audit
-from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, needs
+from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, Replay, needs
 from workbench.player import player_of
-from workbench.policy import Policy
+from workbench.policy import Policy, slot_of
 from workbench.record import begin, open_record, write_episodes, write_json
 from workbench.train import Step, train
 from workbench.weights import save_weights
@@ -55,6 +56,8 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
                 result = _train(plan, root, folder, report)
             case Evaluate():
                 result = _evaluate_again(plan, root, folder, report)
+            case Replay():
+                result = _played(play_expert(plan.protocol), plan.protocol, folder, report)
             case _:
                 assert_never(plan)
     except RunFailed as error:
@@ -86,6 +89,9 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
             "Δx Δy Δz Δroll Δpitch Δyaw gripper."
         )
     scale = ActionScale(statistics)
+    colour, tasks = frames.image.mean(axis=(0, 1, 2)).round().astype(np.uint8), frames.tasks
+    inputs = plan.inputs if isinstance(plan, Finetune) else Inputs()
+    frames = for_training(frames, inputs, mean_colour=colour, seed=plan.seed)
     data = Demonstrations(frames, scale, backbone=backbone, chunk=plan.budget.chunk)
     adapt(policy, plan.spec, seed=plan.seed)
     spot = place(plan.compute)
@@ -97,7 +103,7 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         "weights_sha256": save_weights(policy, folder),
         "data_digest": dataset.digest,
         "action_statistics": statistics.to_json(),
-        "mean_colour": [round(float(v)) for v in frames.image.mean(axis=(0, 1, 2))],
+        "mean_colour": colour.tolist(),
         "device": str(spot.device),
         "dtype": str(spot.dtype).removeprefix("torch."),
         "prompt": backbone.chat,
@@ -109,8 +115,8 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         "episodes": 0,
     }
     if isinstance(plan, Finetune):
-        player = Player(policy, backbone, scale, np.array(result["mean_colour"], np.uint8), spot)
-        result |= _play(player, plan.protocol, Inputs(), folder, report)
+        player = Player(policy, backbone, scale, colour, spot, tasks)
+        result |= _played(play(player, plan.protocol, inputs), plan.protocol, folder, report)
     return result
 
 
@@ -131,6 +137,7 @@ def _fit(
             data.batches(plan.budget.batch, seed=plan.seed),
             loss=loss,
             budget=plan.budget,
+            rate_of=lambda name: plan.spec.slot(slot_of(name)).rate,
             after_backward=lambda: audit.after_backward(policy),
         ):
             log.write(json.dumps(_logged(step)) + "\n")
@@ -149,12 +156,13 @@ def _logged(step: Step) -> dict[str, float]:
 def _evaluate_again(plan: Evaluate, root: Path, folder: Path, report: Report) -> dict[str, Any]:
     record = open_record(root, plan.of)
     write_json(folder / "ledger.json", record.ledger())
-    return _play(player_of(record), plan.protocol, plan.inputs, folder, report)
+    return _played(play(player_of(record), plan.protocol, plan.inputs), plan.protocol, folder, report)
 
 
-def _play(player: Player, protocol: Protocol, inputs: Inputs, folder: Path, report: Report) -> dict[str, Any]:
+def _played(episodes: Iterator[Played], protocol: Protocol, folder: Path, report: Report) -> dict[str, Any]:
+    """Plays all episodes, writes their outcomes and films, and returns what is to be recorded."""
     total, played, began = len(protocol.manifest()), list[Played](), time.perf_counter()
-    for one in play(player, protocol, inputs):
+    for one in episodes:
         played.append(one)
         report("playing", len(played), total)
     seconds = time.perf_counter() - began

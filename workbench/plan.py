@@ -5,7 +5,7 @@ No torch here: planning a study costs milliseconds.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workbench.benchmarks.contract import Protocol, Split
 from workbench.spec import SLOTS, SlotName, Spec, Value, digest, later
@@ -76,14 +76,37 @@ class Compute(Value):
 
 
 class Inputs(Value):
-    """What the policy is given at test: `blank` is the mean colour of its training images, or no words."""
+    """What the policy is given in place of what the camera sees and the user says.
 
-    image: Literal["seen", "blank"] = "seen"
-    instruction: Literal["given", "blank"] = "given"
+    Image: `blank` is the mean colour of the training images; `first-frame` the episode's own first picture all along;
+    `other-episode` the first picture of another episode; `noise` is drawn anew for each frame.
+    Instruction: `blank` is no words; `wrong` names another block of the same scene; `other-episode` is that of another
+    scene; `scrambled` are the same words in random order; `paraphrased` the same in words that no demonstration uses;
+    `task-id` is a number for each sentence: the same information without language.
+    """
+
+    image: Literal["seen", "blank", "first-frame", "other-episode", "noise"] = "seen"
+    instruction: Literal["given", "blank", "wrong", "other-episode", "scrambled", "paraphrased", "task-id"] = "given"
+
+
+def check_inputs(inputs: Inputs, *, trained: bool) -> None:
+    """Raises ValueError for what can be given only at play, or only to a policy that was trained with it."""
+    if trained and inputs.image == "noise":
+        raise ValueError("a policy is not trained on noise, which it would learn by heart; train it with 'blank'")
+    if trained and inputs.instruction in ("wrong", "paraphrased"):
+        raise ValueError(
+            f"{inputs.instruction!r} instructions need the scene, which demonstrations do not keep; "
+            "give them at test, or train with 'blank', 'scrambled', 'other-episode' or 'task-id'"
+        )
+    if not trained and inputs.instruction == "task-id":
+        raise ValueError("'task-id' means nothing to a policy that was not trained with it; set retrained = true")
 
 
 class Finetune(Value):
-    """Train a policy on demonstrations, then play the protocol. The last step is the one that is played."""
+    """Train a policy on demonstrations, then play the protocol. The last step is the one that is played.
+
+    `inputs` are what it is given all along, at training as at play.
+    """
 
     kind: Literal["finetune"] = "finetune"
     spec: Spec
@@ -91,7 +114,13 @@ class Finetune(Value):
     budget: Budget
     protocol: Protocol
     compute: Compute = Compute()
+    inputs: Inputs = later(Inputs())
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _trainable_inputs(self) -> "Finetune":
+        check_inputs(self.inputs, trained=True)
+        return self
 
 
 class Inject(Value):
@@ -114,8 +143,20 @@ class Evaluate(Value):
     protocol: Protocol
     inputs: Inputs
 
+    @model_validator(mode="after")
+    def _inputs_at_test(self) -> "Evaluate":
+        check_inputs(self.inputs, trained=False)
+        return self
 
-Plan = Annotated[Finetune | Inject | Evaluate, Field(discriminator="kind")]
+
+class Replay(Value):
+    """The benchmark's scripted expert plays the protocol: no policy, the ceiling of what can be reached."""
+
+    kind: Literal["replay"] = "replay"
+    protocol: Protocol
+
+
+Plan = Annotated[Finetune | Inject | Evaluate | Replay, Field(discriminator="kind")]
 
 
 def run_id(plan: Plan) -> str:
@@ -139,7 +180,7 @@ def job_id(job: Job) -> str:
 
 def needs(job: Job) -> tuple[str, ...]:
     """Ids of the runs that must be finished before this one."""
-    if isinstance(job, Expert):
+    if isinstance(job, Expert | Replay):
         return ()
     if isinstance(job, Evaluate):
         return (job.of,)

@@ -11,8 +11,14 @@ from torch import Tensor, nn
 from encoders.contract import Encoder
 from workbench.backbones.contract import Hidden, Language, Words
 from workbench.heads.contract import Head
+from workbench.spec import SLOTS, SlotName
 
 # B batch  N image tokens  T word tokens  D encoder width  E language width
+
+
+def slot_of(parameter: str) -> SlotName:
+    """The slot that a parameter of a policy belongs to, by its name."""
+    return next(slot for slot in SLOTS if parameter.startswith(f"{slot}."))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 from workbench.evaluate import Player
 from workbench.imitate import ActionScale
-from workbench.plan import Compute, Finetune, Inject
+from workbench.plan import Compute, Finetune, Inject, Inputs
 from workbench.player import revive, training_plan
 from workbench.record import Record, moved_bits, write_json
 from workbench.spec import Spec, Value
@@ -48,6 +48,8 @@ def save_policy(record: Record, folder: Path) -> None:
     Raises UserError where the folder exists, or the run has no weights.
     """
     plan = training_plan(record)
+    if isinstance(plan, Finetune) and plan.inputs != Inputs():
+        raise UserError(f"The run {record.id} was trained without some of its inputs: a control, no policy.")
     if folder.exists():
         raise UserError(f"{folder} exists already: choose another folder, or delete it first.")
     weights = checked_weights(record.folder)

@@ -72,8 +72,9 @@ Tune = Annotated[Frozen | Full | Lora | LastBlocks | Norms, Field(discriminator=
 
 
 def _source(weights: str) -> str:
-    if not re.fullmatch(r"pretrained|random|run:[0-9a-f]{12}|injection:[a-z0-9-]+", weights):
-        raise ValueError(str(unknown("weights", weights, ["pretrained", "random", "run:<id>", "injection:<name>"])))
+    if not re.fullmatch(r"pretrained|random|shuffled|run:[0-9a-f]{12}|injection:[a-z0-9-]+", weights):
+        choices = ["pretrained", "random", "shuffled", "run:<id>", "injection:<name>"]
+        raise ValueError(str(unknown("weights", weights, choices)))
     return weights
 
 
@@ -83,17 +84,24 @@ Tokens = Literal["keep", "match"] | Annotated[int, Field(ge=1)]
 
 
 class Slot(Value):
-    """Which module, whose weights, what moves.
+    """Which module, whose weights, what moves and how fast.
 
-    `weights` is `pretrained`, `random`, `run:<id>` (the same slot of a finished run) or, in a study,
-    `injection:<name>`, which the study turns into the id of the run that it declares under that name. `tokens` is for
-    new projectors.
+    `weights` is `pretrained`, `random`, `shuffled` (pretrained, the numbers within each tensor in random order),
+    `run:<id>` (the same slot of a finished run) or, in a study, `injection:<name>`, which the study turns into the id
+    of the run that it declares under that name. `tokens` is for new projectors. `rate` multiplies the learning rate.
     """
 
     module: str = "native"
     weights: Weights = "pretrained"
     tune: Tune = Full()
     tokens: Tokens = later("keep")
+    rate: float = later(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _moving(self) -> "Slot":
+        if self.rate != 1.0 and isinstance(self.tune, Frozen):
+            raise ValueError(f"rate is {self.rate:g} in a frozen slot, which learns nothing: leave it out")
+        return self
 
 
 class Spec(Value):
@@ -114,9 +122,9 @@ class Spec(Value):
 
     @model_validator(mode="after")
     def _possible_head(self) -> "Spec":
-        if self.head.weights == "pretrained":
+        if self.head.weights in ("pretrained", "shuffled"):
             raise ValueError(
-                "head.weights is 'pretrained', but no backbone has an action head: use 'random' or 'run:<id>'"
+                f"head.weights is {self.head.weights!r}, but no backbone has an action head: use 'random' or 'run:<id>'"
             )
         return self
 
@@ -176,13 +184,22 @@ class Replace(Value):
 
 
 class Reinit(Value):
-    """Random weights in one slot; module and tune stay."""
+    """Random weights in one slot, or the pretrained ones shuffled; module and tune stay."""
 
     edit: Literal["reinit"] = "reinit"
     slot: SlotName
+    weights: Literal["random", "shuffled"] = later("random")
 
 
-Edit = Annotated[SetTune | Replace | Reinit, Field(discriminator="edit")]
+class SetRate(Value):
+    """Another learning rate in one slot: `factor` times that of the budget."""
+
+    edit: Literal["rate"] = "rate"
+    slot: SlotName
+    factor: float = Field(gt=0)
+
+
+Edit = Annotated[SetTune | Replace | Reinit | SetRate, Field(discriminator="edit")]
 
 
 def _changed(spec: Spec, edit: Edit) -> Spec:
@@ -193,10 +210,12 @@ def _changed(spec: Spec, edit: Edit) -> Spec:
         case Replace():
             changed = {"module": edit.module, "weights": edit.weights, "tokens": edit.tokens}
         case Reinit():
-            changed = {"weights": "random"}
+            changed = {"weights": edit.weights}
+        case SetRate():
+            changed = {"rate": edit.factor}
         case _:
             assert_never(edit)
-    return spec.model_copy(update={edit.slot: slot.model_copy(update=changed)})
+    return spec.model_copy(update={edit.slot: slot.model_copy(update=changed)})  # checked once all edits are made
 
 
 def apply(spec: Spec, edit: Edit) -> Spec:

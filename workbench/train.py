@@ -46,20 +46,27 @@ def train(
     *,
     loss: Callable[[Batch], Mapping[str, Tensor]],
     budget: Budget,
+    rate_of: Callable[[str], float] = lambda name: 1.0,
     after_backward: Callable[[], None] = lambda: None,
 ) -> Iterator[Step]:
     """Trains what of `model` requires a gradient for `budget.steps` steps and yields each.
 
-    Raises `NotFinite`, naming step, loss and batch, before the optimiser could use a NaN.
+    `rate_of` gives, for a parameter's name, the factor on the learning rate. Raises `NotFinite`, naming step, loss and
+    batch, before the optimiser could use a NaN.
     """
     moving = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(moving, lr=budget.learning_rate, weight_decay=budget.weight_decay, fused=True)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(rate_of(name), []).append(parameter)
+    factors = [{"params": group, "factor": factor} for factor, group in groups.items()]
+    optimiser = torch.optim.AdamW(factors, lr=budget.learning_rate, weight_decay=budget.weight_decay, fused=True)
     endless = iter(batches)
     for index in range(budget.steps):
         batch, started = next(endless), time.perf_counter()
         rate = learning_rate(budget, index)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         optimiser.zero_grad()
         parts = loss(batch)
         total = torch.stack(list(parts.values())).sum()

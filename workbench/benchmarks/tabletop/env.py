@@ -101,6 +101,12 @@ class TabletopVectorEnv(VectorEnv):
                 state[row] = [*self.world.tip(data), self.grip[row]]
         return {"pixels": pixels, "agent_pos": state}
 
+    def first_frame(self, start: Start) -> np.ndarray:
+        """What is seen when the episode of `start` begins, uint8 `[side, side, 3]`; no row is touched."""
+        layout, _ = layout_and_goal(start)
+        self.world.paint(layout.colours, holding=False)
+        return self.camera.frame(self.world.place(layout))
+
     def leave(self, row: int) -> None:
         """Empty a row: it is neither stepped nor rendered until it is reset."""
         self.layouts[row] = self.goals[row] = self.data[row] = None

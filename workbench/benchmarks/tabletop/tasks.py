@@ -33,12 +33,14 @@ class Goal:
 @dataclass(frozen=True)
 class Family:
     """A task family. `stages` says which of its stages are reached, the last one being success; `choice` is the block
-    that the policy has settled on, and settling on another than the named one ends the episode.
+    that the policy has settled on, and settling on another than the named one ends the episode. `phrase` is what
+    demonstrations and protocol say; `paraphrases` mean the same and are in no demonstration.
     """
 
     horizon: int
     draw: Callable[[np.random.Generator], tuple[int, int | None]]
     phrase: str
+    paraphrases: tuple[str, ...]
     stages: Callable[[World, mujoco.MjData, "Goal"], tuple[bool, ...]]
     choice: Callable[[World, mujoco.MjData], int | None]
 
@@ -50,8 +52,24 @@ def thing_name(layout: Layout, index: int) -> str:
 def draw_goal(family: str, layout: Layout, random: np.random.Generator) -> Goal:
     """A goal of `family` in `layout`."""
     thing, where = FAMILIES[family].draw(random)
+    return Goal(family, thing, where, _said(FAMILIES[family].phrase, layout, thing, where))
+
+
+def misnamed(goal: Goal, layout: Layout) -> str:
+    """An instruction for the same scene and of the same family that names another block."""
+    others = [block for block in range(BLOCKS) if block not in (goal.thing, goal.where)]
+    return _said(FAMILIES[goal.family].phrase, layout, others[0], goal.where)
+
+
+def paraphrased(goal: Goal, layout: Layout, index: int) -> str:
+    """The same instruction in the family's other words, taken in turn."""
+    phrases = FAMILIES[goal.family].paraphrases
+    return _said(phrases[index % len(phrases)], layout, goal.thing, goal.where)
+
+
+def _said(phrase: str, layout: Layout, thing: int, where: int | None) -> str:
     names = {"thing": thing_name(layout, thing), "where": "" if where is None else thing_name(layout, where)}
-    return Goal(family, thing, where, FAMILIES[family].phrase.format(**names))
+    return phrase.format(**names)
 
 
 def _away(world: World, data: mujoco.MjData, index: int) -> tuple[float, float]:
@@ -106,16 +124,38 @@ def _two_blocks(random: np.random.Generator) -> tuple[int, int]:
 
 
 FAMILIES: dict[str, Family] = {
-    "reach": Family(16, lambda r: (int(r.integers(BLOCKS)), None), "reach the {thing}", _reach, _rests_over),
-    "lift": Family(32, lambda r: (int(r.integers(BLOCKS)), None), "lift the {thing}", _lift, World.held),
+    "reach": Family(
+        16,
+        lambda r: (int(r.integers(BLOCKS)), None),
+        "reach the {thing}",
+        ("go to the {thing}", "move over to the {thing}"),
+        _reach,
+        _rests_over,
+    ),
+    "lift": Family(
+        32,
+        lambda r: (int(r.integers(BLOCKS)), None),
+        "lift the {thing}",
+        ("pick up the {thing}", "raise the {thing}"),
+        _lift,
+        World.held,
+    ),
     "put-on": Family(
         48,
         lambda r: (int(r.integers(BLOCKS)), BLOCKS + int(r.integers(PLATES))),
         "put the {thing} on the {where}",
+        ("place the {thing} on the {where}", "set the {thing} down on the {where}"),
         _onto,
         World.held,
     ),
-    "stack": Family(48, _two_blocks, "stack the {thing} on the {where}", _onto, World.held),
+    "stack": Family(
+        48,
+        _two_blocks,
+        "stack the {thing} on the {where}",
+        ("put the {thing} on top of the {where}", "pile the {thing} onto the {where}"),
+        _onto,
+        World.held,
+    ),
 }
 
 

@@ -1,0 +1,144 @@
+"""What a policy is given in place of what the camera sees and the user says: the input side of an ablation.
+
+For training, a whole data set is changed once. At play each episode is changed by itself, from its own start alone, so
+that it does not depend on which others are played beside it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import assert_never
+
+import numpy as np
+
+from workbench.benchmarks.contract import Start
+from workbench.benchmarks.tabletop.env import TabletopVectorEnv, layout_and_goal
+from workbench.benchmarks.tabletop.tasks import misnamed, paraphrased
+from workbench.data.contract import Frames
+from workbench.errors import UserError
+from workbench.plan import Inputs
+from workbench.spec import digest
+
+
+def for_training(frames: Frames, inputs: Inputs, *, mean_colour: np.ndarray, seed: int) -> Frames:
+    """Demonstrations as a policy sees them that is trained without what `inputs` take away."""
+    first_N = np.flatnonzero(frames.step == 0)[np.cumsum(frames.step == 0) - 1]
+    starts_M, episode_N = np.unique(first_N, return_inverse=True)
+    said = [frames.tasks[frames.task_index[start]] for start in starts_M]
+    random = np.random.default_rng([seed, 11])
+    told = [_told(inputs, said, index, tasks=frames.tasks, random=random) for index in range(len(said))]
+    tasks = tuple(dict.fromkeys(told))
+    place = {task: index for index, task in enumerate(tasks)}
+    task_index = np.array([place[sentence] for sentence in told])[episode_N]
+    other_N = np.roll(starts_M, 1)[episode_N]
+    image = _images(frames.image, inputs, mean_colour, first_N=first_N, other_N=other_N)
+    return replace(frames, image=image, task_index=task_index, tasks=tasks)
+
+
+def _images(
+    image: np.ndarray, inputs: Inputs, mean_colour: np.ndarray, *, first_N: np.ndarray, other_N: np.ndarray
+) -> np.ndarray:
+    match inputs.image:
+        case "seen":
+            return image
+        case "blank":
+            return np.broadcast_to(mean_colour, image.shape).copy()
+        case "first-frame":
+            return image[first_N]
+        case "other-episode":
+            return image[other_N]
+        case "noise":
+            raise AssertionError("a plan lets no policy train on noise")
+        case _:
+            assert_never(inputs.image)
+
+
+def _told(inputs: Inputs, said: Sequence[str], index: int, *, tasks: Sequence[str], random: np.random.Generator) -> str:
+    """What the policy is told in episode `index` of those whose sentences are `said`."""
+    match inputs.instruction:
+        case "given":
+            return said[index]
+        case "blank":
+            return ""
+        case "scrambled":
+            return " ".join(random.permutation(said[index].split()))
+        case "other-episode":
+            return _other(said, index)
+        case "task-id":
+            return _task_id(said[index], tasks)
+        case "wrong" | "paraphrased":
+            raise AssertionError("the scene is known at play only")
+        case _:
+            assert_never(inputs.instruction)
+
+
+def _other(said: Sequence[str], index: int) -> str:
+    """The next episode's sentence that is another one. Raises UserError where all are the same."""
+    for step in range(1, len(said)):
+        if (other := said[(index + step) % len(said)]) != said[index]:
+            return other
+    raise UserError("All episodes have the same instruction: none can be given that of another one.")
+
+
+def _task_id(sentence: str, tasks: Sequence[str]) -> str:
+    """An opaque name for one of the sentences that were trained on: the same information, none of the words."""
+    if sentence not in tasks:
+        raise UserError(
+            f"A policy that knows its tasks by number was trained on {len(tasks)} of them, and {sentence!r} is none; "
+            "collect more demonstrations."
+        )
+    return f"task {sorted(tasks).index(sentence)}"
+
+
+@dataclass(frozen=True)
+class Interventions:
+    """The same at play: what each episode's policy is told, and shown.
+
+    `tasks` are the sentences that the policy was trained on; `manifest` all episodes that are played.
+    """
+
+    inputs: Inputs
+    mean_colour: np.ndarray
+    tasks: Sequence[str]
+    manifest: Sequence[Start]
+
+    def told(self, start: Start, instruction: str) -> str:
+        """What the policy is told in the episode of `start`, whose own sentence is `instruction`."""
+        layout, goal = layout_and_goal(start)
+        if self.inputs.instruction == "wrong":
+            return misnamed(goal, layout)
+        if self.inputs.instruction == "paraphrased":
+            return paraphrased(goal, layout, start.initial_state)
+        if self.inputs.instruction != "other-episode":
+            return _told(self.inputs, [instruction], 0, tasks=self.tasks, random=random_of(start))
+        said = [layout_and_goal(other)[1].instruction for other in self.manifest]
+        return _other(said, self.manifest.index(start))
+
+    def still(self, env: TabletopVectorEnv, start: Start) -> np.ndarray | None:
+        """The one picture `[H, W, 3]` that the policy is shown all along; None where it is shown what happens."""
+        match self.inputs.image:
+            case "seen" | "noise":
+                return None
+            case "blank":
+                return np.broadcast_to(self.mean_colour, (env.side, env.side, 3))
+            case "first-frame":
+                return env.first_frame(start)
+            case "other-episode":
+                return env.first_frame(self._next(start))
+            case _:
+                assert_never(self.inputs.image)
+
+    def shown(self, pixels_HWC: np.ndarray, still: np.ndarray | None, random: np.random.Generator) -> np.ndarray:
+        """What the policy is shown of one frame; noise is drawn anew for each."""
+        if self.inputs.image == "noise":
+            return random.integers(0, 256, pixels_HWC.shape, dtype=np.uint8)
+        return pixels_HWC if still is None else still
+
+    def _next(self, start: Start) -> Start:
+        if len(self.manifest) < 2:
+            raise UserError("The protocol plays one episode: it cannot be shown another one's picture.")
+        return self.manifest[(self.manifest.index(start) + 1) % len(self.manifest)]
+
+
+def random_of(start: Start) -> np.random.Generator:
+    """Draws of an episode's interventions: a function of its start alone."""
+    return np.random.default_rng([int(digest(asdict(start)), 16), 12])
