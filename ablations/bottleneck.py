@@ -13,18 +13,12 @@ import numpy as np
 
 from ablations.outcomes import ArmRecord, SlotFact, StudyRecord
 from ablations.roles import NEW, Part, Role, described, roles
-from ablations.statistics import (
-    ENOUGH_SEEDS,
-    Estimate,
-    Interval,
-    Outcomes,
-    cell,
-    contrast,
-    holm,
-    mcnemar,
-    recovery,
-    shared,
-)
+from ablations.statistics.adjustment import holm
+from ablations.statistics.cell import cell
+from ablations.statistics.contrast import contrast, mcnemar
+from ablations.statistics.design import Outcomes, shared
+from ablations.statistics.interval import ENOUGH_SEEDS, Estimate, Interval
+from ablations.statistics.recovery import recovery
 from ablations.table import ArmRow, ContrastRow, Figure, SlotRow, Table, WholeRow
 from ablations.verdict import decide, sentence, slot_words
 from workbench.errors import unknown
@@ -35,9 +29,9 @@ Arms = Mapping[Role, ArmRecord]
 WHOLE = {
     "pretraining": (Part.TRAINED, Part.SCRATCH),
     "training more than the head": (Part.TRAINED, Part.HEAD_ONLY),
-    "the image at test": (Part.TRAINED, Part.BLANK_IMAGE),
-    "the instruction at test": (Part.TRAINED, Part.BLANK_INSTRUCTION),
 }
+GIVEN = {Part.AT_TEST: "dependence", Part.RETRAINED: "necessity"}
+"""What is lost with another input: at test, or where the policy was trained with it too."""
 
 
 def bottleneck(record: StudyRecord) -> Table:
@@ -58,12 +52,13 @@ def bottleneck(record: StudyRecord) -> Table:
         benchmark=record.benchmark,
         manifest=record.manifest,
         selection=record.selection,
+        budget=record.budget,
         episodes=len(record.tasks),
         bottleneck=decision.slot,
         screening=bool(decision.thin),
         verdict=sentence(decision, [row for row in rows if row.slot != NEW], where=where),
         slots=rows,
-        whole=tuple(_whole(name, arms.get(Role(a)), arms.get(Role(b))) for name, (a, b) in WHOLE.items()),
+        whole=_wholes(arms),
         contrasts=_contrasts(record),
         arms=tuple(_arm(arm, record.tasks) for arm in record.arms),
         notes=(*record.notes, *doubles),
@@ -122,6 +117,17 @@ def _seen(interval: Interval | None, seeds: int) -> Figure | None:
     if interval is None:
         return None
     return Figure(value=interval.value, low=interval.low, high=interval.high, seeds=seeds)
+
+
+def _wholes(arms: Arms) -> tuple[WholeRow, ...]:
+    """What the whole model owes to its pretraining, to its training and to each of its inputs."""
+    rows = [_whole(name, arms.get(Role(a)), arms.get(Role(b))) for name, (a, b) in WHOLE.items()]
+    always = [Role(Part.AT_TEST, "blank image"), Role(Part.AT_TEST, "blank instruction")]
+    given = dict.fromkeys([*always, *(role for role in arms if role.part in GIVEN)])
+    trained = arms.get(Role(Part.TRAINED))
+    if Role(Part.EXPERT) in arms:
+        rows.append(_whole("what the expert has over it", arms[Role(Part.EXPERT)], trained))
+    return (*rows, *(_whole(f"{GIVEN[role.part]}: {role.of}", trained, arms.get(role)) for role in given))
 
 
 def _whole(name: str, a: ArmRecord | None, b: ArmRecord | None) -> WholeRow:

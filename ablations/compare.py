@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ablations.study import Arm, Contrast, Study
+from ablations.arms import Arm, Contrast
+from ablations.study import Study
 from ablations.table import Table
 from workbench.errors import UserError
 from workbench.spec import SLOTS, Edit, Replace, Value, digest, edited

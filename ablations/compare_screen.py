@@ -12,7 +12,8 @@ from ablations.compare import REFERENCE, Comparison, EncoderRow, Start, arm_name
 from ablations.gather import gather
 from ablations.report.comparison import WRITERS, print_comparison
 from ablations.screen import make_missing
-from ablations.study import Study, read_study, wanted
+from ablations.study import Study, wanted
+from ablations.study_file import read_study
 from encoders.contract import Encoder
 from encoders.cost import BATCH, flops, images_per_second
 from encoders.registry import build_encoder, card

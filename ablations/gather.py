@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ablations.arms import Arm
 from ablations.bottleneck import ArmRecord, SlotFact, StudyRecord
-from ablations.study import Arm, Study, Wanted, wanted
+from ablations.study import TRAINING, Study, Wanted, arm_runs, wanted
 from workbench.errors import UserError
+from workbench.plan import Inject, Replay
 from workbench.record import Record, find
-from workbench.spec import SLOTS
+from workbench.spec import SLOTS, edited
 
 SELECTION = "last step"
 
@@ -18,8 +20,8 @@ def gather(study: Study, root: Path) -> StudyRecord:
     """What is recorded of `study` under `root`. Nothing is run; what is missing is named in its arm."""
     runs = wanted(study)
     records = {run.id: record for run in runs if (record := find(root, run.plan)) is not None}
-    _one_manifest(study, records)
-    arms = tuple(_arm(arm, [run for run in runs if run.arm == arm.name], records) for arm in study.arms)
+    _one_manifest(runs, records)
+    chosen = {arm.name: _chosen(study, arm, records) for arm in study.arms}
     return StudyRecord(
         study=study.name,
         question=study.question,
@@ -28,45 +30,88 @@ def gather(study: Study, root: Path) -> StudyRecord:
         benchmark=study.protocol.benchmark,
         manifest=study.protocol.manifest_digest(),
         selection=SELECTION,
+        budget=f"{study.budget.steps:,} steps of {study.budget.batch}, learning rate {study.budget.learning_rate:g}",
         tasks=tuple(start.task for start in study.protocol.manifest()),
-        arms=arms,
+        arms=tuple(_arm(study, arm, chosen[arm.name], records) for arm in study.arms),
         contrasts=tuple((c.name, c.a, c.b) for c in study.contrasts),
-        notes=_notes(study, runs, records),
+        notes=_notes(study, chosen, records),
     )
 
 
-def _one_manifest(study: Study, records: Mapping[str, Record]) -> None:
-    expected = study.protocol.manifest_digest()
-    for record in records.values():
-        played = record.result.get("manifest", expected)
-        if played != expected:
-            raise UserError(
-                f"The run {record.id} played the manifest {played}, the study's is {expected}: they cannot be compared."
-            )
+def _one_manifest(runs: Sequence[Wanted], records: Mapping[str, Record]) -> None:
+    for run in runs:
+        if run.id in records and not isinstance(run.plan, Inject):
+            expected, played = run.plan.protocol.manifest_digest(), records[run.id].result.get("manifest")
+            if played not in (expected, None):
+                raise UserError(
+                    f"The run {run.id} played the manifest {played}, the study's is {expected}: not comparable."
+                )
 
 
-def _arm(arm: Arm, runs: Sequence[Wanted], records: Mapping[str, Record]) -> ArmRecord:
+def _chosen(study: Study, arm: Arm, records: Mapping[str, Record]) -> list[Wanted]:
+    """The runs of an arm that are reported: with the learning rate that has the most success on selection episodes.
+
+    None of them while a run that decides on it is missing or has failed.
+    """
+    runs = list(arm_runs(study, arm))
+    reported = [run for run in runs if not run.chooses and not run.arm.endswith(TRAINING)]
+    if not arm.learning_rates:
+        return reported
+    tried: dict[float | None, list[float]] = {rate: [] for rate in arm.learning_rates}
+    for run in runs:
+        if run.chooses:
+            record = records.get(run.id)
+            if record is None or record.error is not None:
+                return []
+            tried[run.rate].append(record.result["success"])
+    best = max(tried, key=lambda rate: float(np.mean(tried[rate])))
+    return [run for run in reported if run.rate == best]
+
+
+def _arm(study: Study, arm: Arm, runs: Sequence[Wanted], records: Mapping[str, Record]) -> ArmRecord:
     done = {run.seed: records[run.id] for run in runs if run.id in records}
     whole = {seed: record for seed, record in done.items() if record.error is None}
-    ledgers = [record.ledger() for record in whole.values()]
+    ledgers = [record.ledger() for record in whole.values() if not isinstance(record.plan, Replay)]
     rows = {row["slot"]: row for row in ledgers[0]["rows"]} if ledgers else {}
     seconds = [r.result["training_seconds"] for r in whole.values() if "training_seconds" in r.result]
+    outcomes = {seed: np.array([o.success for o in record.outcomes()]) for seed, record in whole.items()}
+    seeds = arm.seeds or study.seeds
+    if arm.reference and outcomes:  # it has no seed: it stands beside each of the others
+        outcomes, seeds = dict.fromkeys(seeds, outcomes[0]), (0,)
     return ArmRecord(
         name=arm.name,
+        reference=arm.reference,
         slots={slot: SlotFact(rows[slot]["weights"], rows[slot]["moved"]) for slot in SLOTS if slot in rows},
         replaced=any(row["module"] != "native" for slot, row in rows.items() if slot != "head"),
-        image=arm.inputs.image,
-        instruction=arm.inputs.instruction,
+        inputs=arm.inputs,
+        retrained=arm.retrained,
+        otherwise=_otherwise(study, arm),
         trainable_parameters=sum(row["trainable"] for row in rows.values()) if rows else None,
         seconds=float(np.mean(seconds)) if seconds else None,
-        outcomes={seed: np.array([o.success for o in record.outcomes()]) for seed, record in whole.items()},
+        outcomes=outcomes,
         failed={seed: record.error for seed, record in done.items() if record.error is not None},
-        missing=tuple(run.seed for run in runs if run.id not in records),
+        missing=tuple(seed for seed in seeds if seed not in done),
     )
 
 
-def _notes(study: Study, runs: Sequence[Wanted], records: Mapping[str, Record]) -> tuple[str, ...]:
+def _otherwise(study: Study, arm: Arm) -> tuple[str, ...]:
+    """What no ledger says of an arm: another budget, another learning rate of a slot."""
+    changed = study.budget_of(arm).model_dump()
+    budget = [f"{name} {value:g}" for name, value in changed.items() if value != getattr(study.budget, name)]
+    slots = {name: edited(study.base, arm.edits).slot(name) for name in SLOTS}
+    rates = [f"{name} at {slot.rate:g} × the learning rate" for name, slot in slots.items() if slot.rate != 1]
+    return (*budget, *rates)
+
+
+def _notes(study: Study, chosen: Mapping[str, Sequence[Wanted]], records: Mapping[str, Record]) -> tuple[str, ...]:
     notes = []
+    for arm in study.arms:
+        if arm.learning_rates and chosen[arm.name]:
+            tried = ", ".join(f"{rate:g}" for rate in arm.learning_rates)
+            notes.append(
+                f"'{arm.name}' was trained with the learning rates {tried}; {chosen[arm.name][0].rate:g} did best on "
+                f"{len(study.selection.manifest())} other episodes and is the one that is reported."
+            )
     if study.injections:
         notes.append(
             "An injection is trained once (one seed) and shared by the arms that name it: their intervals do not "

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ablations.statistics import Outcomes
+from ablations.statistics.design import Outcomes
 from workbench.errors import UserError
+from workbench.plan import Inputs
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,19 @@ class SlotFact:
 class ArmRecord:
     """One arm, over its seeds.
 
-    `slots` is empty while no run of the arm is recorded. `replaced`: a slot holds another architecture. `seconds` is
-    the mean training time of a run. `failed` maps a seed to why its run stopped; `missing` are seeds not yet run.
+    `reference` is what plays in place of a model, if anything. `slots` is empty while no run of the arm is recorded.
+    `replaced`: a slot holds another architecture. `inputs` are what it is given, at test or, `retrained`, at training
+    too. `otherwise` is how else it differs from the study's base, in words. `seconds` is the mean training time of a
+    run. `failed` maps a seed to why its run stopped; `missing` are seeds not yet run.
     """
 
     name: str
+    reference: str | None
     slots: Mapping[str, SlotFact]
     replaced: bool
-    image: str  # "seen" | "blank", at test
-    instruction: str  # "given" | "blank", at test
+    inputs: Inputs
+    retrained: bool
+    otherwise: tuple[str, ...]
     trainable_parameters: int | None
     seconds: float | None
     outcomes: Outcomes
@@ -52,6 +57,7 @@ class StudyRecord:
     benchmark: str
     manifest: str
     selection: str
+    budget: str
     tasks: tuple[str, ...]
     arms: tuple[ArmRecord, ...]
     contrasts: tuple[tuple[str, str, str], ...]

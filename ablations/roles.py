@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ablations.outcomes import ArmRecord, SlotFact
+from workbench.plan import Inputs
 from workbench.spec import SLOTS
 
 NEW = "head"
@@ -17,8 +18,9 @@ class Part(StrEnum):
     TRAINED = "all trained"
     SCRATCH = "all random, trained"
     HEAD_ONLY = "only the head trained"
-    BLANK_IMAGE = "all trained, blank image at test"
-    BLANK_INSTRUCTION = "all trained, blank instruction at test"
+    EXPERT = "the expert"
+    AT_TEST = "all trained, given at test"
+    RETRAINED = "all trained, given at training and at test"
     FROZEN = "frozen"
     RANDOM_FROZEN = "random and frozen"
     RANDOM_TRAINED = "random and trained"
@@ -29,15 +31,18 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class Role:
-    """A part that one arm plays, for one slot or for the whole model."""
+    """A part that one arm plays: for one slot, for one way to change the inputs, or for the whole model."""
 
     part: Part
-    slot: str | None = None
+    of: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.slot} {self.part}" if self.slot else str(self.part)
+        if self.part in (Part.AT_TEST, Part.RETRAINED):
+            return f"{self.part}: {self.of}"
+        return f"{self.of} {self.part}" if self.of else str(self.part)
 
 
+UNTOUCHED: dict[str, str] = Inputs().model_dump()
 Facts = tuple[SlotFact, ...]  # in the order of SLOTS
 _FULL, _KEPT = SlotFact("pretrained", "full"), SlotFact("pretrained", "frozen")
 _ONE_SLOT = {
@@ -51,14 +56,23 @@ _ONE_SLOT = {
 
 def role_of(arm: ArmRecord) -> Role | None:
     """The one role that the arm's facts fit; None for LoRA, replaced modules, several slots, or no record yet."""
-    if arm.replaced or set(arm.slots) != set(SLOTS):
+    if arm.reference == "expert":
+        return Role(Part.EXPERT)
+    if arm.replaced or arm.otherwise or set(arm.slots) != set(SLOTS):
         return None
-    role = _ROLES.get(_facts(arm.slots))
-    inputs = (arm.image, arm.instruction)
-    if inputs == ("seen", "given"):
+    role, changed = _ROLES.get(_facts(arm.slots)), changed_inputs(arm)
+    if not changed:
         return role
-    blanked = {("blank", "given"): Part.BLANK_IMAGE, ("seen", "blank"): Part.BLANK_INSTRUCTION}
-    return Role(blanked[inputs]) if role == Role(Part.TRAINED) and inputs in blanked else None
+    return Role(Part.RETRAINED if arm.retrained else Part.AT_TEST, changed) if role == Role(Part.TRAINED) else None
+
+
+def changed_inputs(arm: ArmRecord) -> str:
+    """What an arm is given in place of its inputs, in words: `blank image, blank instruction`, or nothing."""
+    return ", ".join(f"{getattr(arm.inputs, name)} {name}" for name in UNTOUCHED if _touched(arm.inputs, name))
+
+
+def _touched(inputs: Inputs, name: str) -> bool:
+    return getattr(inputs, name) != UNTOUCHED[name]
 
 
 def roles(arms: Iterable[ArmRecord]) -> tuple[dict[Role, ArmRecord], tuple[str, ...]]:
@@ -78,6 +92,8 @@ def roles(arms: Iterable[ArmRecord]) -> tuple[dict[Role, ArmRecord], tuple[str, 
 
 def described(arm: ArmRecord) -> str:
     """The facts in words: how the arm differs from a pretrained model that is trained in full."""
+    if arm.reference:
+        return f"the {arm.reference} plays"
     if not arm.slots:
         return "no ledger yet"
     ordered = {slot: arm.slots[slot] for slot in SLOTS if slot in arm.slots}
@@ -89,7 +105,9 @@ def described(arm: ArmRecord) -> str:
             words.append(f"{_slots(fact, facts)} {' '.join(unlike)}")
     if arm.replaced:
         words.append("module replaced")
-    words += [f"blank {name}" for name in ("image", "instruction") if getattr(arm, name) == "blank"]
+    if changed := changed_inputs(arm):
+        words.append(f"{changed} at {'training and test' if arm.retrained else 'test'}")
+    words += arm.otherwise
     return ", ".join(words) or "all trained"
 
 

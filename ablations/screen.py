@@ -10,10 +10,11 @@ from rich.table import Table
 
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
-from ablations.study import Study, Wanted, read_study, study_path, wanted
+from ablations.study import Study, Wanted, wanted
+from ablations.study_file import read_study, study_path
 from workbench.engines.local import Event, carry_out, default_workers
 from workbench.errors import UserError
-from workbench.plan import Evaluate, Expert, Job, job_id
+from workbench.plan import Evaluate, Expert, Finetune, Inject, Job, Replay, job_id
 from workbench.record import find, is_done
 from workbench.screen import console, ledger_table, stage
 
@@ -85,14 +86,14 @@ def _check_names(missing: Sequence[Wanted]) -> None:
     from workbench.names import check_names
 
     for run in missing:
-        if not isinstance(run.plan, Evaluate):
+        if isinstance(run.plan, Finetune | Inject):
             check_names(run.plan.spec)
             place(run.plan.compute)
 
 
 def _collect(missing: Sequence[Wanted], root: Path, workers: int) -> None:
     """Write the expert datasets that the missing runs train on."""
-    data = dict.fromkeys(run.plan.data for run in missing if not isinstance(run.plan, Evaluate))
+    data = dict.fromkeys(run.plan.data for run in missing if isinstance(run.plan, Finetune | Inject))
     recipes = [recipe for recipe in data if isinstance(recipe, Expert) and not is_done(root, recipe)]
     if recipes:
         tasks = ", ".join(dict.fromkeys(task for recipe in recipes for task in recipe.tasks))
@@ -127,7 +128,7 @@ def _share(event: Event, job: Job) -> float:
         case "collecting":
             return done
         case "playing":
-            return done if isinstance(job, Evaluate) else TRAINING_SHARE + (1 - TRAINING_SHARE) * done
+            return done if isinstance(job, Evaluate | Replay) else TRAINING_SHARE + (1 - TRAINING_SHARE) * done
         case _:
             return 1.0
 
@@ -159,13 +160,13 @@ def _plan_rows(runs: Sequence[Wanted], root: Path) -> list[dict[str, Any]]:
 
     rows: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
-    models = {run.id: run.plan for run in runs if not isinstance(run.plan, Evaluate)}
+    models = {run.id: run.plan for run in runs if isinstance(run.plan, Finetune | Inject)}
     for run in runs:
         record = find(root, run.plan)
-        model = models[run.plan.of if isinstance(run.plan, Evaluate) else run.id]
-        key = model.spec.model_dump_json()
+        model = models.get(run.plan.of if isinstance(run.plan, Evaluate) else run.id)
+        key = model.spec.model_dump_json() if model else ""
         if key not in counts:
-            counts[key] = trainable_parameters(model.spec, chunk=model.budget.chunk)
+            counts[key] = trainable_parameters(model.spec, chunk=model.budget.chunk) if model else 0
         rows.append(
             {
                 "id": run.id,

@@ -1,48 +1,29 @@
 """A study: one TOML file that says what is asked, of which model, with which arms; and the runs that this means."""
 
-import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from ablations.arms import Arm, Contrast, Injection, Seeds
 from ablations.parse import first_error
 from workbench.benchmarks.contract import Protocol, check_tasks
-from workbench.errors import UserError, unknown
+from workbench.errors import unknown
 from workbench.fingerprint import pinned
-from workbench.plan import Budget, Compute, Data, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, Seed, run_id
+from workbench.plan import (
+    Budget,
+    Compute,
+    Data,
+    Evaluate,
+    Expert,
+    Finetune,
+    Inject,
+    Inputs,
+    Plan,
+    Replay,
+    run_id,
+)
 from workbench.spec import SLOTS, Edit, Spec, Value, edited
-
-CONFIGS = Path(__file__).parent.parent / "configs"
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1)]
-
-
-class Arm(Value):
-    """A name, the edits that make it out of the study's base, and what it is given at test."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
-    edits: tuple[Edit, ...] = ()
-    inputs: Inputs = Inputs()
-    seeds: Seeds | None = None
-
-
-class Injection(Value):
-    """A control signal that is trained into the vision encoder once, and shared by every arm and seed that names it."""
-
-    objective: Literal["behaviour-cloning"] = "behaviour-cloning"
-    edits: tuple[Edit, ...] = ()
-    data: Data
-    budget: Budget
-    seed: Seed = 0
-
-
-class Contrast(Value):
-    """A difference declared before the runs: the success of `a` minus that of `b`."""
-
-    name: str
-    a: str
-    b: str
 
 
 class Study(Value):
@@ -71,14 +52,27 @@ class Study(Value):
                     raise ValueError(f"contrast {contrast.name!r}: {unknown('arm', side, names)}")
             if contrast.a == contrast.b:
                 raise ValueError(f"contrast {contrast.name!r} compares the arm {contrast.a!r} with itself")
-        if self.protocol.n_action_steps > self.budget.chunk:
-            raise ValueError(
-                f"protocol.n_action_steps is {self.protocol.n_action_steps}, more than the {self.budget.chunk} actions "
-                "that are predicted at once (budget.chunk)"
-            )
+        for owner, budget in {"": self.budget, **{f"arm {a.name!r}: ": self.budget_of(a) for a in self.arms}}.items():
+            if self.protocol.n_action_steps > budget.chunk:
+                raise ValueError(
+                    f"{owner}protocol.n_action_steps is {self.protocol.n_action_steps}, more than the {budget.chunk} "
+                    "actions that are predicted at once (budget.chunk)"
+                )
         self._distinct()
         self._disjoint()
         return self
+
+    def budget_of(self, arm: Arm) -> Budget:
+        """The study's budget with the arm's changes. Raises ValueError that names the arm."""
+        try:
+            return Budget.model_validate({**self.budget.model_dump(), **arm.budget})
+        except ValidationError as error:
+            raise ValueError(f"arm {arm.name!r}: budget.{first_error(error, Budget)}") from error
+
+    @property
+    def selection(self) -> Protocol:
+        """What learning rates are chosen on: as many episodes as are reported, and none of them."""
+        return self.protocol.model_copy(update={"split": "selection"})
 
     def _distinct(self) -> None:
         """Two arms that are the same model would be compared with themselves."""
@@ -91,7 +85,8 @@ class Study(Value):
             for name in _injected(spec):
                 if name not in self.injections:
                     raise ValueError(f"arm {arm.name!r}: {unknown('injection', name, self.injections)}")
-            key = _resolved(self, spec).model_dump_json() + arm.inputs.model_dump_json()
+            told = arm.model_dump_json(include={"reference", "inputs", "retrained", "learning_rates"})
+            key = _resolved(self, spec).model_dump_json() + self.budget_of(arm).model_dump_json() + told
             if key in seen:
                 raise ValueError(f"the arms {seen[key]!r} and {arm.name!r} are the same model: an edit changes nothing")
             seen[key] = arm.name
@@ -99,6 +94,8 @@ class Study(Value):
     def _disjoint(self) -> None:
         """Injection, finetuning and evaluation must not share an initial state."""
         splits = {"evaluation": self.protocol.split}
+        if any(arm.learning_rates for arm in self.arms):
+            splits["the choice of a learning rate"] = self.selection.split
         injected = {f"injections.{name}.data": injection.data for name, injection in self.injections.items()}
         for name, data in {"data": self.data, **injected}.items():
             if isinstance(data, Expert):
@@ -112,12 +109,18 @@ class Study(Value):
 
 @dataclass(frozen=True)
 class Wanted:
-    """One run that a study wants: `arm` is the arm's name, or `injection:<name>`."""
+    """One run that a study wants: `arm` is the arm's name, or `injection:<name>`.
+
+    `rate` is the learning rate that is tried, where the arm has several; `chooses` marks its play on the selection
+    episodes, which are for choosing and never reported.
+    """
 
     id: str
     arm: str
     seed: int
     plan: Plan
+    rate: float | None = None
+    chooses: bool = False
 
 
 def injection_plan(study: Study, name: str) -> Inject:
@@ -157,73 +160,45 @@ def _resolved(study: Study, spec: Spec) -> Spec:
 
 
 def wanted(study: Study) -> list[Wanted]:
-    """Every run of the study, each once: injections, finetunings, then evaluations with other inputs.
+    """Every run of the study, each once: injections, trainings, then plays of trained policies.
 
     Where no arm is the trained model that an evaluation plays, its training is listed as `<arm> (training)`.
     """
-    injections, trainings, evaluations, played = [], [], [], []
-    shared = {"data": study.data, "budget": study.budget, "protocol": study.protocol, "compute": study.compute}
+    runs: list[Wanted] = []
     for name in study.injections:
         plan = injection_plan(study, name)
-        injections.append(Wanted(run_id(plan), f"injection:{name}", plan.seed, plan))
-    for arm in study.arms:
-        spec = pinned(_resolved(study, edited(study.base, arm.edits)))
-        for seed in arm.seeds or study.seeds:
-            finetune = Finetune(spec=spec, seed=seed, **shared)
-            trained = run_id(finetune)
-            if arm.inputs == Inputs():
-                trainings.append(Wanted(trained, arm.name, seed, finetune))
-            else:
-                played.append(Wanted(trained, f"{arm.name} (training)", seed, finetune))
-                again = Evaluate(of=trained, protocol=study.protocol, inputs=arm.inputs)
-                evaluations.append(Wanted(run_id(again), arm.name, seed, again))
+        runs.append(Wanted(run_id(plan), f"injection:{name}", plan.seed, plan))
+    runs += [run for arm in study.arms for run in arm_runs(study, arm)]
+    order = {Inject: 0, Finetune: 1, Replay: 2, Evaluate: 2}
     once: dict[str, Wanted] = {}
-    for run in (*injections, *trainings, *played, *evaluations):
+    for run in sorted(runs, key=lambda run: (order[type(run.plan)], run.arm.endswith(TRAINING))):
         once.setdefault(run.id, run)
     return list(once.values())
 
 
-def study_path(name: str) -> Path:
-    """A study file: a path, or the name of one in `configs/`."""
-    path = Path(name)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise UserError(f"No study file {name}. Ready-made ones: {', '.join(ready_made())}.")
-        return path
-    if name not in ready_made():
-        raise unknown("study", name, ready_made())
-    return CONFIGS / f"{name}.toml"
+TRAINING = " (training)"
 
 
-def ready_made() -> list[str]:
-    return sorted(path.stem for path in CONFIGS.glob("*.toml"))
-
-
-def read_study(name: str) -> Study:
-    """The study in a TOML file; the first mistake is named with its path, the choices and the nearest one."""
-    path = study_path(name)
-    try:
-        content: dict[str, Any] = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}") from error
-    try:
-        return _pinned(Study.model_validate(content))
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_error(error, Study)}") from error
-
-
-def _pinned(study: Study) -> Study:
-    """The study with the digest of every dataset folder: a run's id covers the content of what it is trained on."""
-    injections = {
-        name: injection.model_copy(update={"data": _with_digest(injection.data)})
-        for name, injection in study.injections.items()
-    }
-    return study.model_copy(update={"data": _with_digest(study.data), "injections": injections})
-
-
-def _with_digest(data: Data) -> Data:
-    if not isinstance(data, Folder) or data.digest:
-        return data
-    from workbench.collect import resolved  # the simulator's module: only where a folder has to be read
-
-    return resolved(data)
+def arm_runs(study: Study, arm: Arm) -> Iterator[Wanted]:
+    """The runs of one arm, for each learning rate that it tries and each seed."""
+    if arm.reference:
+        replay = Replay(protocol=study.protocol)
+        yield Wanted(run_id(replay), arm.name, 0, replay)
+        return
+    spec, budget = pinned(_resolved(study, edited(study.base, arm.edits))), study.budget_of(arm)
+    shared = {"spec": spec, "data": study.data, "protocol": study.protocol, "compute": study.compute}
+    given = arm.inputs if arm.retrained else Inputs()
+    for rate in arm.learning_rates or (None,):
+        budget = budget if rate is None else budget.model_copy(update={"learning_rate": rate})
+        for seed in arm.seeds or study.seeds:
+            plan = Finetune(**shared, budget=budget, inputs=given, seed=seed)
+            trained = run_id(plan)
+            if given == arm.inputs:
+                yield Wanted(trained, arm.name, seed, plan, rate)
+            else:
+                yield Wanted(trained, arm.name + TRAINING, seed, plan, rate)
+                again = Evaluate(of=trained, protocol=study.protocol, inputs=arm.inputs)
+                yield Wanted(run_id(again), arm.name, seed, again, rate)
+            if rate is not None:
+                choice = Evaluate(of=trained, protocol=study.selection, inputs=arm.inputs)
+                yield Wanted(run_id(choice), arm.name, seed, choice, rate, chooses=True)

@@ -9,7 +9,7 @@ studies would find at p < 0.05.
 
 from pydantic import BaseModel, ConfigDict
 
-from ablations.statistics import ENOUGH_SEEDS
+from ablations.statistics.interval import ENOUGH_SEEDS
 
 
 class Value(BaseModel):
@@ -115,6 +115,7 @@ class Table(Value):
     benchmark: str
     manifest: str
     selection: str
+    budget: str
     episodes: int
     bottleneck: str | None
     screening: bool

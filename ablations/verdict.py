@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ablations.notation import effect, percent, points, probability
-from ablations.statistics import ALPHA, ENOUGH_SEEDS, Estimate, Outcomes, contrast, equivalent, holm
+from ablations.statistics.adjustment import holm
+from ablations.statistics.contrast import contrast, equivalent
+from ablations.statistics.design import Outcomes
+from ablations.statistics.interval import ALPHA, ENOUGH_SEEDS, Estimate
 from ablations.table import SlotRow
 
 MARGIN = 0.05  # a freeze cost shown to lie within +-5 points is called none

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablations.study import Study, read_study, wanted
+from ablations.study import Study, wanted
+from ablations.study_file import read_study
 from workbench.plan import Expert, Finetune
 from workbench.record import Record, collected_folder, find
 

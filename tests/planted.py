@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from ablations.bottleneck import ArmRecord, SlotFact, StudyRecord
+from workbench.plan import Inputs
 from workbench.spec import SLOTS
 
 TASKS = ("reach", "lift")
@@ -59,8 +60,10 @@ class Draw:
 def arm(name: str, slots: Mapping[str, SlotFact], outcomes: Mapping[int, np.ndarray], **changed: Any) -> ArmRecord:
     usual: dict = dict(
         replaced=False,
-        image="seen",
-        instruction="given",
+        reference=None,
+        inputs=Inputs(),
+        retrained=False,
+        otherwise=(),
         trainable_parameters=412_345,
         seconds=41.0,
         failed={},
@@ -79,6 +82,7 @@ def record(arms: Sequence[ArmRecord], **changed: Any) -> StudyRecord:
         benchmark="tabletop",
         manifest="9f3c1a5be0d27744",
         selection="last step",
+        budget="300 steps of 16",
         tasks=tuple(TASKS[index % len(TASKS)] for index in range(episodes)),
         contrasts=(),
         notes=(),
@@ -108,8 +112,8 @@ def full_study(generator: np.random.Generator, *, seeds: int = 5, episodes: int 
     for slot in ("projector", "embeddings", "language"):
         kept = facts(**{slot: pretrained("frozen")})
         arms.append(arm(f"freeze-{slot}", kept, draw.outcomes(1.3, numbers)))
-    arms.append(arm("blank-image", facts(), draw.outcomes(-4.5, numbers), image="blank"))
-    arms.append(arm("blank-instruction", facts(), draw.outcomes(-1.0, numbers), instruction="blank"))
+    arms.append(arm("blank-image", facts(), draw.outcomes(-4.5, numbers), inputs=Inputs(image="blank")))
+    arms.append(arm("blank-instruction", facts(), draw.outcomes(-1.0, numbers), inputs=Inputs(instruction="blank")))
     contrasts = (
         ("freeze cost of vision", "all-trained", "freeze-vision"),
         ("injection gain", "injected-frozen", "freeze-vision"),

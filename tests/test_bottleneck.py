@@ -10,11 +10,13 @@ from planted import Draw, arm, facts, full_study, injected, only, pretrained, ra
 
 from ablations.bottleneck import SlotFact, StudyRecord, bottleneck
 from ablations.roles import Part, Role, described, role_of
-from ablations.statistics import contrast
+from ablations.statistics.contrast import contrast
 from ablations.table import SlotRow, Table
 from ablations.verdict import decide
 from workbench.errors import UserError
+from workbench.plan import Inputs
 
+BLANK = Inputs(image="blank")
 SLOTS_FROZEN = ("vision", "projector", "embeddings", "language")
 KEYS = {
     "arms": {"name", "seeds", "episodes", "success", "ci95", "trainable_parameters"},
@@ -94,10 +96,10 @@ def test_what_the_whole_model_owes_is_measured_against_the_trained_model(study, 
     assert pairs == {
         "pretraining": ("all-trained", "scratch"),
         "training more than the head": ("all-trained", "head-only"),
-        "the image at test": ("all-trained", "blank-image"),
-        "the instruction at test": ("all-trained", "blank-instruction"),
+        "dependence: blank image": ("all-trained", "blank-image"),
+        "dependence: blank instruction": ("all-trained", "blank-instruction"),
     }
-    image = found["the image at test"].difference
+    image = found["dependence: blank image"].difference
     assert image is not None
     assert image.value == pytest.approx(success(study, "all-trained") - success(study, "blank-image"))
 
@@ -145,10 +147,31 @@ def test_each_set_of_facts_has_one_role(slots, role):
     assert role_of(arm("any", slots, {})) == role
 
 
-def test_an_arm_with_a_replaced_module_or_two_blank_inputs_has_no_role():
+def test_an_arm_that_differs_in_what_no_ledger_says_has_no_role():
     assert role_of(arm("any", facts(), {}, replaced=True)) is None
-    assert role_of(arm("any", facts(), {}, image="blank", instruction="blank")) is None
-    assert role_of(arm("any", facts(vision=pretrained("frozen")), {}, image="blank")) is None
+    assert role_of(arm("any", facts(), {}, otherwise=("steps 600",))) is None
+    assert role_of(arm("any", facts(vision=pretrained("frozen")), {}, inputs=BLANK)) is None
+
+
+def test_other_inputs_are_a_role_of_the_trained_model():
+    assert role_of(arm("any", facts(), {}, inputs=BLANK)) == Role(Part.AT_TEST, "blank image")
+    assert role_of(arm("any", facts(), {}, inputs=BLANK, retrained=True)) == Role(Part.RETRAINED, "blank image")
+    both = Inputs(image="noise", instruction="blank")
+    assert role_of(arm("any", facts(), {}, inputs=both)) == Role(Part.AT_TEST, "noise image, blank instruction")
+
+
+def test_the_expert_and_what_was_retrained_stand_in_rows_of_their_own(study):
+    trained = next(one for one in study.arms if one.name == "all-trained")
+    perfect = {seed: np.ones_like(won) for seed, won in trained.outcomes.items()}
+    more = (
+        arm("expert", {}, perfect, reference="expert"),
+        arm("blind", facts(), trained.outcomes, inputs=BLANK, retrained=True),
+    )
+    found = {row.name: row for row in bottleneck(replace(study, arms=(*study.arms, *more))).whole}
+    over = found["what the expert has over it"].difference
+    assert over is not None and over.value == pytest.approx(1 - success(study, "all-trained"))
+    needed = found["necessity: blank image"].difference
+    assert needed is not None and needed.value == 0.0
 
 
 def test_facts_are_described_by_what_differs():
@@ -156,7 +179,9 @@ def test_facts_are_described_by_what_differs():
     assert described(arm("any", facts(vision=injected("frozen")), {})) == "vision injected frozen"
     assert described(arm("any", only("language", "head"), {})) == "all but language+head frozen"
     assert described(arm("any", dict.fromkeys(facts(), random("full")), {})) == "all random"
-    assert described(arm("any", facts(), {}, image="blank")) == "blank image"
+    assert described(arm("any", facts(), {}, inputs=BLANK)) == "blank image at test"
+    assert described(arm("any", facts(), {}, otherwise=("steps 600",))) == "steps 600"
+    assert described(arm("any", {}, {}, reference="expert")) == "the expert plays"
     assert described(arm("any", {}, {})) == "no ledger yet"
 
 
@@ -175,7 +200,7 @@ def test_a_column_whose_arm_is_missing_is_null(study):
     assert vision.freeze_cost is not None
     assert row(lacking, "projector").freeze_cost is None
     assert row(lacking, "projector").verdict == "not measured"
-    assert {one.name: one.difference for one in lacking.whole}["the image at test"] is None
+    assert {one.name: one.difference for one in lacking.whole}["dependence: blank image"] is None
     assert "Not compared, since no arm that freezes it was played: projector." in lacking.verdict
     assert "No injection into vision was played frozen." in lacking.verdict
     assert "Relief was not measured" in lacking.verdict

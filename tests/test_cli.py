@@ -11,7 +11,8 @@ from commands import COMMANDS
 from conftest import SmallRun
 from processes import alive, at_work, until
 
-from ablations.study import CONFIGS, read_study, wanted
+from ablations.study import wanted
+from ablations.study_file import CONFIGS, read_study
 from workbench.cli import main
 from workbench.plan import Expert, run_id
 from workbench.record import collected_folder, find

@@ -9,7 +9,8 @@ from conftest import SmallRun
 from test_cli import printed, refused
 
 from ablations.compare import ADAPTER, REFERENCE, arm_name, comparing
-from ablations.study import CONFIGS, Study, read_study, wanted
+from ablations.study import Study, wanted
+from ablations.study_file import CONFIGS, read_study
 from workbench.errors import UserError
 from workbench.plan import Finetune
 from workbench.record import find

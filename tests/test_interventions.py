@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from ablations.arms import Arm
 from workbench.benchmarks.contract import Protocol
 from workbench.benchmarks.tabletop.env import TabletopVectorEnv, layout_and_goal
 from workbench.benchmarks.tabletop.tasks import FAMILIES
@@ -14,7 +15,7 @@ from workbench.data.contract import Frames
 from workbench.errors import UserError
 from workbench.evaluate import Player, play
 from workbench.interventions import Interventions, for_training
-from workbench.plan import Evaluate, Finetune, Inputs
+from workbench.plan import Finetune, Inputs
 
 PROTOCOL = Protocol(tasks=("reach", "stack"), initial_states=3)
 COLOUR = np.array([10, 20, 30], np.uint8)
@@ -176,5 +177,5 @@ def test_what_only_a_scene_knows_is_not_trained_on(inputs: dict[str, str]):
 
 
 def test_a_policy_that_learned_words_is_not_given_task_ids():
-    with pytest.raises(ValidationError, match="retrained"):
-        Evaluate.model_validate({"of": "0" * 12, "protocol": {}, "inputs": {"instruction": "task-id"}})
+    with pytest.raises(ValidationError, match="set retrained = true"):
+        Arm.model_validate({"name": "numbered", "inputs": {"instruction": "task-id"}})

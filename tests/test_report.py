@@ -11,7 +11,6 @@ from planted import arm, full_study
 from rich.console import Console
 
 from ablations.bottleneck import bottleneck
-from ablations.figures import write_figures
 from ablations.notation import count, duration, effect, percent, points, probability
 from ablations.report.columns import sections
 from ablations.report.latex import escaped
@@ -137,23 +136,9 @@ def test_a_drawn_interval_has_its_point_between_its_ends_and_arrows_where_it_is_
     assert axis.labels().plain == "−50       0        50"
 
 
-def test_the_pictures_are_written_twice_alike(table, tmp_path):
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir()
-    second.mkdir()
-    paths = write_figures(table, first)
-    assert {path.name for path in paths} == {"contrasts.svg", "contrasts.png", "success.svg", "success.png"}
-    write_figures(table, second)
-    for path in paths:
-        assert path.read_bytes() == (second / path.name).read_bytes()
-    drawn = (first / "success.svg").read_text()
-    assert "failed" in drawn and "not run" in drawn and "all-trained" in drawn
-
-
-def test_a_study_with_nothing_recorded_can_be_reported(tmp_path):
+def test_a_study_with_nothing_recorded_can_be_reported():
     empty = bottleneck(
         replace(full_study(np.random.default_rng(0)), arms=(arm("only", {}, {}, missing=(0,)),), contrasts=())
     )
     assert all(write(empty).strip() for write in WRITERS.values())
     assert "not run" in printed(empty, 80)
-    assert len(write_figures(empty, tmp_path)) == 4

@@ -5,16 +5,11 @@ import pytest
 from planted import Draw, chance
 from scipy import stats
 
-from ablations.statistics import (
-    cell,
-    contrast,
-    crossed,
-    equivalent,
-    holm,
-    mcnemar,
-    recovery,
-    wilson,
-)
+from ablations.statistics.adjustment import holm
+from ablations.statistics.cell import cell, wilson
+from ablations.statistics.contrast import contrast, equivalent, mcnemar
+from ablations.statistics.design import crossed
+from ablations.statistics.recovery import recovery
 
 # R repetitions  S seeds  E episodes
 

@@ -74,6 +74,23 @@ def table(
 
 
 @app.command()
+def power(
+    study: StudyName,
+    effect: Annotated[float, typer.Option(help="Freeze cost of the bottleneck to find, in points.")] = 20.0,
+    success: Annotated[float, typer.Option(help="Success of the arm that trains everything, in %.")] = 70.0,
+    seed_scatter: Annotated[float, typer.Option(help="Its standard deviation over training seeds, in points.")] = 5.0,
+    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+) -> None:
+    """Simulate how surely STUDY would find its bottleneck, and the seeds and episodes it takes. Runs nothing.
+
+    Example: workbench power demo --effect 20
+    """
+    from ablations.power_screen import Assumed, show_power
+
+    show_power(study, Assumed(effect / 100, success / 100, seed_scatter / 100), format)
+
+
+@app.command()
 def show(
     run: Annotated[str, typer.Argument(help="The id of a finished run.")],
     root: Root = Path("runs"),

@@ -114,6 +114,8 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         "training_seconds": round(training_seconds, 3),
         "episodes": 0,
     }
+    if inputs.instruction == "task-id":
+        result["tasks"] = list(tasks)
     if isinstance(plan, Finetune):
         player = Player(policy, backbone, scale, colour, spot, tasks)
         result |= _played(play(player, plan.protocol, inputs), plan.protocol, folder, report)

@@ -143,11 +143,6 @@ class Evaluate(Value):
     protocol: Protocol
     inputs: Inputs
 
-    @model_validator(mode="after")
-    def _inputs_at_test(self) -> "Evaluate":
-        check_inputs(self.inputs, trained=False)
-        return self
-
 
 class Replay(Value):
     """The benchmark's scripted expert plays the protocol: no policy, the ceiling of what can be reached."""

@@ -1,6 +1,6 @@
 """A trained policy, ready to act again: from its spec and its tensors alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 
@@ -15,7 +15,7 @@ from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 from workbench.evaluate import Player
 from workbench.imitate import ActionScale
-from workbench.plan import Compute, Finetune, Inject
+from workbench.plan import Compute, Evaluate, Finetune, Inject, Replay
 from workbench.record import Record
 from workbench.spec import Spec, with_random_weights
 from workbench.weights import load_slot, read_weights
@@ -29,6 +29,7 @@ def revive(
     compute: Compute,
     scale: ActionScale,
     mean_colour: list[int],
+    tasks: Sequence[str] = (),
 ) -> Player:
     """The policy of `spec` with `tensors` in it: every one is replaced, so that no pretrained file is read.
 
@@ -42,14 +43,16 @@ def revive(
         policy.load_state_dict(dict(tensors), strict=True)
     except RuntimeError as error:
         raise UserError(f"The weights are not those of this model: {shorten(str(error), 300)}") from error
-    return Player(policy, backbone, scale, np.array(mean_colour, np.uint8), spot)
+    return Player(policy, backbone, scale, np.array(mean_colour, np.uint8), spot, tuple(tasks))
 
 
 def training_plan(record: Record) -> Finetune | Inject:
     """The plan of a run that has weights of its own. Raises UserError for one that only plays another's policy."""
     plan = record.plan
-    if not isinstance(plan, Finetune | Inject):
+    if isinstance(plan, Evaluate):
         raise UserError(f"The run {record.id} only plays the policy of {plan.of}: name that one, it has the weights.")
+    if isinstance(plan, Replay):
+        raise UserError(f"In the run {record.id} the scripted expert plays: it has no weights.")
     return plan
 
 
@@ -68,7 +71,12 @@ def trained_encoder(record: Record, root: Path) -> Encoder:
 def player_of(record: Record) -> Player:
     """The policy of a finished run."""
     plan = training_plan(record)
-    scale = ActionScale(Statistics.from_json(record.result["action_statistics"], "action"))
-    colour = record.result["mean_colour"]
-    tensors = read_weights(record.folder)
-    return revive(plan.spec, tensors, chunk=plan.budget.chunk, compute=plan.compute, scale=scale, mean_colour=colour)
+    return revive(
+        plan.spec,
+        read_weights(record.folder),
+        chunk=plan.budget.chunk,
+        compute=plan.compute,
+        scale=ActionScale(Statistics.from_json(record.result["action_statistics"], "action")),
+        mean_colour=record.result["mean_colour"],
+        tasks=record.result.get("tasks", ()),
+    )

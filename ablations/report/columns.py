@@ -69,6 +69,7 @@ def facts(table: Table) -> tuple[tuple[str, str], ...]:
         ("benchmark", table.benchmark),
         ("manifest", f"{table.manifest}, {table.episodes} episodes"),
         ("checkpoint", table.selection),
+        ("budget", table.budget),
     )
 
 

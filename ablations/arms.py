@@ -1,0 +1,62 @@
+"""What one arm of a study is, as a value: how it differs from the study's base, and what it starts from."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from workbench.plan import Budget, Data, Inputs, Seed, check_inputs
+from workbench.spec import Edit, Value
+
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1)]
+Rate = Annotated[float, Field(gt=0)]
+
+
+class Arm(Value):
+    """A name and what makes it out of the study's base.
+
+    `edits` change the model, `inputs` what it is given: at test, or, `retrained`, at training too. `budget` changes
+    fields of the study's. `learning_rates` are all tried; the one with the most success on the selection episodes is
+    reported. `reference = "expert"` is no model at all: the benchmark's scripted expert plays.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    reference: Literal["expert"] | None = None
+    edits: tuple[Edit, ...] = ()
+    inputs: Inputs = Inputs()
+    retrained: bool = False
+    budget: dict[str, Any] = {}
+    learning_rates: tuple[Rate, ...] = ()
+    seeds: Seeds | None = None
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Arm":
+        own = {name: field for name, field in type(self).model_fields.items() if name not in ("name", "reference")}
+        changed = [name for name, field in own.items() if getattr(self, name) != field.default]
+        if self.reference and changed:
+            raise ValueError(f"{changed[0]} says nothing of the expert, which is no model: leave it out")
+        if self.retrained and self.inputs == Inputs():
+            raise ValueError("retrained is true, but inputs change nothing: name what it is trained without")
+        check_inputs(self.inputs, trained=self.retrained)
+        if self.learning_rates and "learning_rate" in self.budget:
+            raise ValueError("learning_rates and budget.learning_rate exclude each other")
+        if len(set(self.learning_rates)) == 1 or len(set(self.learning_rates)) < len(self.learning_rates):
+            raise ValueError("learning_rates are two or more different ones, to choose from")
+        return self
+
+
+class Injection(Value):
+    """A control signal that is trained into the vision encoder once, and shared by every arm and seed that names it."""
+
+    objective: Literal["behaviour-cloning"] = "behaviour-cloning"
+    edits: tuple[Edit, ...] = ()
+    data: Data
+    budget: Budget
+    seed: Seed = 0
+
+
+class Contrast(Value):
+    """A difference declared before the runs: the success of `a` minus that of `b`."""
+
+    name: str
+    a: str
+    b: str

@@ -1,0 +1,133 @@
+"""A study as a TOML file: found, put together with the one that it extends, changed from the command line, read."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ablations.parse import first_error
+from ablations.study import Study
+from workbench.errors import UserError, unknown
+from workbench.plan import Data, Folder
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+NAMED = ("arms", "contrasts")
+"""Lists whose members have names: a study adds to those of the one that it extends, and replaces its namesakes."""
+
+Tree = dict[str, Any]
+
+
+def study_path(name: str) -> Path:
+    """A study file: a path, or the name of one in `configs/`."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        if not path.is_file():
+            raise UserError(f"No study file {name}. Ready-made ones: {', '.join(ready_made())}.")
+        return path
+    if name not in ready_made():
+        raise unknown("study", name, ready_made())
+    return CONFIGS / f"{name}.toml"
+
+
+def ready_made() -> list[str]:
+    return sorted(path.stem for path in CONFIGS.glob("*.toml"))
+
+
+def read_study(name: str, changes: Sequence[str] = ()) -> Study:
+    """The study in a TOML file, with `changes` ("path=value", the value as TOML writes it) made to it.
+
+    Raises UserError that names the first mistake with its path, the choices and the nearest one.
+    """
+    path = study_path(name)
+    content = _content(path, ())
+    for change in changes:
+        _change(content, change)
+    try:
+        return _pinned(Study.model_validate(content))
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_error(error, Study)}") from error
+
+
+def _content(path: Path, extended: tuple[Path, ...]) -> Tree:
+    """What a file says, on top of what the study says that it `extends`: a name, or a path beside the file."""
+    try:
+        content: Tree = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}") from error
+    base = content.pop("extends", None)
+    if base is None:
+        return content
+    beside = path.parent / str(base)
+    found = beside if beside.is_file() else study_path(str(base))
+    if found in (path, *extended):
+        raise UserError(f"{path}: extends {base!r}, which extends this study in turn.")
+    return _merged(_content(found, (*extended, path)), content)
+
+
+def _merged(base: Tree, above: Tree) -> Tree:
+    """Tables are merged key by key, named members by their names; anything else is replaced."""
+    merged = dict(base)
+    for key, value in above.items():
+        old = merged.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = _merged(old, value)
+        elif key in NAMED and isinstance(old, list) and isinstance(value, list):
+            names = [member.get("name") for member in value]
+            merged[key] = [*(member for member in old if member["name"] not in names), *value]
+        else:
+            merged[key] = value
+    return merged
+
+
+def _change(content: Tree, change: str) -> None:
+    """Make one change: `budget.steps=2000`, or `arms.freeze-vision.seeds=[0, 1]` for a named member."""
+    path, equals, text = change.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    if not equals or not all(keys):
+        raise UserError(f"--set {change!r} is no change: write path=value, such as --set budget.steps=2000.")
+    *parents, last = keys
+    here: Any = content
+    for depth, key in enumerate(parents):
+        here = _below(here, key, ".".join(keys[: depth + 1]))
+    if not isinstance(here, dict):
+        raise UserError(f"--set {change!r}: {'.'.join(parents)} has no fields of its own.")
+    here[last] = _value(text.strip())
+
+
+def _below(here: Any, key: str, path: str) -> Any:
+    """What lies under `key` of a table, or of a list of named members; a table that is not there yet is begun."""
+    if isinstance(here, list):
+        members = {member["name"]: member for member in here if isinstance(member, dict) and "name" in member}
+        if key not in members:
+            raise UserError(f"--set {path}: {unknown('member', key, members)}")
+        return members[key]
+    if not isinstance(here, dict):
+        raise UserError(f"--set {path}: there are no fields below it.")
+    return here.setdefault(key, {})
+
+
+def _value(text: str) -> Any:
+    """As TOML writes it; what is no TOML is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _pinned(study: Study) -> Study:
+    """The study with the digest of every dataset folder: a run's id covers the content of what it is trained on."""
+    injections = {
+        name: injection.model_copy(update={"data": _with_digest(injection.data)})
+        for name, injection in study.injections.items()
+    }
+    return study.model_copy(update={"data": _with_digest(study.data), "injections": injections})
+
+
+def _with_digest(data: Data) -> Data:
+    if not isinstance(data, Folder) or data.digest:
+        return data
+    from workbench.collect import resolved  # the simulator's module: only where a folder has to be read
+
+    return resolved(data)
