@@ -1,7 +1,6 @@
 """What a person sees when encoders are compared: progress, then costs and contrasts."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +21,7 @@ from workbench.compute import Place, place
 from workbench.count import trainable_parameters
 from workbench.errors import UserError, encoder_errors
 from workbench.record import find
-from workbench.screen import console, stage
+from workbench.screen import console, stage, told_aside
 from workbench.spec import edited
 
 Format = Literal["terminal", "json", "markdown"]
@@ -33,7 +32,7 @@ def compare_encoders(
 ) -> None:
     """Do what is missing, then print what each encoder costs and how it compares with the native one."""
     chosen = comparing(read_study(study), names, weights=weights)
-    with _told_aside(format != "terminal"):
+    with told_aside(format != "terminal"):
         console.print(chosen.question, style="bold", markup=False)
         rows, measured = _costs(chosen, names, root, weights)
         complaint = make_missing(chosen, root, workers)
@@ -44,16 +43,6 @@ def compare_encoders(
         print(WRITERS[format](comparison))
     if complaint:
         raise UserError(complaint)
-
-
-@contextmanager
-def _told_aside(aside: bool) -> Iterator[None]:
-    """Progress goes to standard error where standard output is for one answer."""
-    console.stderr = aside
-    try:
-        yield
-    finally:
-        console.stderr = False
 
 
 def _costs(study: Study, names: Sequence[str], root: Path, weights: Start) -> tuple[tuple[EncoderRow, ...], str]:

@@ -1,4 +1,4 @@
-"""The two pictures of a study: its contrasts as a forest plot, and success per arm. Drawn without a display."""
+"""The pictures of a study, drawn without a display: forest plots here, tasks and learning curves in their own files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +7,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from ablations.curves import Curve
+from ablations.figures_curves import learning
+from ablations.figures_tasks import tasks
 from ablations.notation import percent, points
 from ablations.report.columns import FAILED, NOT_RUN
 from ablations.table import Figure, Table
@@ -16,14 +19,30 @@ ROW = 0.34  # inches
 Rows = Sequence[tuple[str, Figure | None, str]]  # name, figure, what to write beside it
 
 
-def write_figures(table: Table, folder: Path) -> tuple[Path, ...]:
-    """Each picture as SVG and PNG in `folder`, which exists; the same table gives the same bytes."""
+UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": None}
+"""Formats, and what keeps the time of drawing out of each."""
+
+
+def write_figures(table: Table, folder: Path, *, curves: Sequence[Curve] = ()) -> tuple[Path, ...]:
+    """Each picture as SVG, PDF and PNG in `folder`, which exists; the same table and curves give the same bytes.
+
+    What was not played, not recovered or not trained has no picture.
+    """
     pictures = {"contrasts": contrasts(table), "success": success(table)}
+    if any(arm.by_task for arm in table.arms):
+        pictures["tasks"] = tasks(table)
+    if any(row.recovery for row in table.slots):
+        pictures["recovery"] = recovery(table)
+    if curves:
+        pictures["curves"] = learning(table.study, curves)
     written = []
-    with mpl.rc_context({"svg.hashsalt": "workbench", "svg.fonttype": "none"}):
+    with mpl.rc_context({"svg.hashsalt": "workbench", "svg.fonttype": "none", "pdf.fonttype": 42}):
         for name, picture in pictures.items():
-            for path in (folder / f"{name}.svg", folder / f"{name}.png"):
-                picture.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
+            picture.draw_without_rendering()
+            picture.set_layout_engine("none")  # laid out once, not again for each format
+            for kind, metadata in UNDATED.items():
+                path = folder / f"{name}.{kind}"
+                picture.savefig(path, dpi=160, metadata=metadata)
                 written.append(path)
     return tuple(written)
 
@@ -52,6 +71,19 @@ def success(table: Table) -> Canvas:
         for share in arm.by_seed.values():
             axes.plot(100 * share, place, "o", color="black", markersize=2.5, alpha=0.6, zorder=3)
     axes.set_xlim(-1, 101)
+    return canvas
+
+
+def recovery(table: Table) -> Canvas:
+    """How much of each slot's freeze cost its injection wins back, in per cent of it, where it is defined."""
+    found = [(row.slot, row.recovery) for row in table.slots if row.recovery is not None]
+    rows: Rows = [(slot, figure, f"{percent(figure)} %") for slot, figure in found]
+    canvas, axes = _canvas(table, rows, "Recovery: injection gain in % of the freeze cost")
+    for place, (_, figure) in enumerate(found):
+        axes.barh(place, 100 * figure.value, height=0.5, color=CLEAR, alpha=0.25)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.axvline(100, color="black", linewidth=0.8, linestyle=":")
+    axes.set_xlabel("recovery (%), 95 % interval; at the dotted line all of the cost is won back")
     return canvas
 
 

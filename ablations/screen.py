@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
+from ablations.notation import ABSENT, count, duration
 from ablations.study import Study, Wanted, wanted
 from ablations.study_file import read_study, study_path
 from workbench.engines.local import Event, carry_out, default_workers
@@ -26,9 +27,9 @@ def demo(root: Path, workers: int | None) -> None:
     run_study("demo", root, workers)
 
 
-def run_study(name: str, root: Path, workers: int | None) -> None:
+def run_study(name: str, root: Path, workers: int | None, changes: Sequence[str] = ()) -> None:
     """Do what is missing, then print the table and where everything lies."""
-    study = read_study(name)
+    study = read_study(name, changes)
     console.print(escape(study.question), style="bold")
     complaint = make_missing(study, root, workers)
     _print_ledger(study, wanted(study), root)
@@ -62,6 +63,7 @@ def _make(missing: Sequence[Wanted], root: Path, workers: int) -> dict[str, str]
 
 def _report(study: Study, root: Path, name: str) -> None:
     """The table on the screen, and in a folder with its figures."""
+    from ablations.curves import curves
     from ablations.figures import write_figures
     from ablations.report.terminal import print_table
 
@@ -69,7 +71,7 @@ def _report(study: Study, root: Path, name: str) -> None:
     folder = root / "reports" / study.name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.json").write_text(table.as_json() + "\n")
-    write_figures(table, folder)
+    write_figures(table, folder, curves=curves(study, root))
     print_table(table, console)
     for what, where in (
         ("table and plots", folder),
@@ -143,11 +145,16 @@ def _print_ledger(study: Study, runs: Sequence[Wanted], root: Path) -> None:
             return
 
 
-def show_table(name: str, root: Path, format: Literal["terminal", "markdown", "latex", "csv", "json"]) -> None:
+def show_table(
+    name: str,
+    root: Path,
+    format: Literal["terminal", "markdown", "latex", "csv", "json"],
+    changes: Sequence[str] = (),
+) -> None:
     from ablations.report.terminal import print_table
     from ablations.report.text import WRITERS
 
-    table = bottleneck(gather(read_study(name), root))
+    table = bottleneck(gather(read_study(name, changes), root))
     if format == "terminal":
         print_table(table, console)
     else:
@@ -181,8 +188,33 @@ def _plan_rows(runs: Sequence[Wanted], root: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def show_plan(name: str, root: Path, format: Literal["terminal", "json"]) -> None:
-    study = read_study(name)
+def show_estimate(study: Study, root: Path, format: Literal["terminal", "json"]) -> None:
+    """Say what carrying out the study would cost, and do nothing."""
+    from ablations.estimate import estimates
+
+    rows = estimates(wanted(study), root)
+    missing = [row for row in rows if not row.recorded]
+    if format == "json":
+        plain = [vars(row) | {"run": row.run.id, "arm": row.run.arm, "seed": row.run.seed} for row in rows]
+        print(json.dumps({"study": study.name, "root": str(root), "runs": plain}, indent=1))
+        return
+    table = Table(title=f"{study.name}: {len(missing)} of {len(rows)} runs are missing in {root}")
+    for column in ("run", "arm", "seed", "trainable", "TFLOP", "disk MB", "time"):
+        table.add_column(column, justify="left" if column in ("run", "arm") else "right")
+    for row in missing:
+        operations = ABSENT if row.flops is None else f"{row.flops / 1e12:.3g}"
+        figures = (count(row.trainable), operations, f"{row.disk_bytes / 1e6:.1f}", duration(row.seconds))
+        table.add_row(row.run.id, row.run.arm, str(row.run.seed), *figures)
+    console.print(table)
+    seconds = [row.seconds for row in missing]
+    known = [one for one in seconds if one is not None]
+    disk = sum(row.disk_bytes for row in missing) / 1e6
+    time = f"{duration(sum(known))} of one worker" if len(known) == len(seconds) else "unknown until runs are recorded"
+    console.print(f"All that is missing: {disk:.0f} MB of disk, time {time}. Nothing was run.", markup=False)
+
+
+def show_plan(name: str, root: Path, format: Literal["terminal", "json"], changes: Sequence[str] = ()) -> None:
+    study = read_study(name, changes)
     rows = _plan_rows(wanted(study), root)
     if format == "json":
         print(

@@ -7,9 +7,10 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from ablations.cli_arms import app as arms
 from ablations.cli_encoders import app as encoders
 from workbench.errors import UserError
-from workbench.options import Root, StudyName, Workers
+from workbench.options import Changes, Root, StudyName, Workers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +18,7 @@ app = typer.Typer(
     help="Which part of my vision-language model holds my robot policy back?",
 )
 app.add_typer(encoders, name="encoders")
+app.add_typer(arms)
 
 
 @app.command()
@@ -31,20 +33,31 @@ def demo(root: Root = Path("runs"), workers: Workers = None) -> None:
 
 
 @app.command()
-def run(study: StudyName, root: Root = Path("runs"), workers: Workers = None) -> None:
+def run(
+    study: StudyName,
+    root: Root = Path("runs"),
+    workers: Workers = None,
+    changes: Changes = [],  # noqa: B006
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and do nothing.")] = False,
+) -> None:
     """Carry out what of STUDY is not recorded yet, then print its table.
 
-    Example: workbench run configs/demo.toml
+    Example: workbench run demo --set "seeds=[0, 1]" --dry-run
     """
-    from ablations.screen import run_study
+    from ablations.screen import run_study, show_estimate
+    from ablations.study_file import read_study
 
-    run_study(study, root, workers)
+    if dry_run:
+        show_estimate(read_study(study, changes), root, "terminal")
+    else:
+        run_study(study, root, workers, changes)
 
 
 @app.command()
 def plan(
     study: StudyName,
     root: Root = Path("runs"),
+    changes: Changes = [],  # noqa: B006
     format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
 ) -> None:
     """List the arms and runs of STUDY: trainable parameters, what is recorded, what is missing. Runs nothing.
@@ -53,13 +66,14 @@ def plan(
     """
     from ablations.screen import show_plan
 
-    show_plan(study, root, format)
+    show_plan(study, root, format, changes)
 
 
 @app.command()
 def table(
     study: StudyName,
     root: Root = Path("runs"),
+    changes: Changes = [],  # noqa: B006
     format: Annotated[
         Literal["terminal", "markdown", "latex", "csv", "json"], typer.Option(help="How to print.")
     ] = "terminal",
@@ -70,7 +84,41 @@ def table(
     """
     from ablations.screen import show_table
 
-    show_table(study, root, format)
+    show_table(study, root, format, changes)
+
+
+@app.command()
+def report(
+    study: StudyName,
+    root: Root = Path("runs"),
+    output: Annotated[
+        Path | None, typer.Option(help="The HTML file. Default: ROOT/reports/<study>/report.html.")
+    ] = None,
+) -> None:
+    """Write STUDY as one HTML page that stands alone: verdict, table, plots, rollouts, ledgers. Runs nothing.
+
+    Example: workbench report demo --output demo.html
+    """
+    from ablations.report_screen import write_report
+
+    write_report(study, root, output)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="The id of a finished run, or an arm of STUDY.")],
+    b: Annotated[str, typer.Argument(help="What it is compared with: the same kind of thing.")],
+    study: Annotated[str | None, typer.Option(help="Whose arms A and B are: a TOML file, or a name.")] = None,
+    root: Root = Path("runs"),
+    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+) -> None:
+    """Print the difference in success of two runs that played the same episodes, or of two arms. Runs nothing.
+
+    Example: workbench compare freeze-language freeze-vision --study demo
+    """
+    from ablations.compare_runs import show_difference
+
+    show_difference(a, b, study, root, format)
 
 
 @app.command()

@@ -1,7 +1,6 @@
 """What a person sees of trained policies that leave their runs: saved, played, exported."""
 
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +9,7 @@ from rich.table import Table
 from workbench.benchmarks.contract import Outcome, Protocol
 from workbench.errors import UserError, encoder_errors
 from workbench.record import open_record
-from workbench.screen import console, stage
+from workbench.screen import console, stage, told_aside
 
 
 def save_run(id: str, folder: Path, root: Path) -> None:
@@ -48,7 +47,7 @@ def evaluate_policy(
     except ValueError as error:
         raise UserError(str(error)) from error
     played, purpose = [], f"{', '.join(protocol.tasks)}: episodes of the {protocol.split} split"
-    with nullcontext(_silent) if format == "json" else stage("Playing", purpose) as progress:
+    with told_aside(format == "json"), stage("Playing", purpose) as progress:
         for one in play(player, protocol, Inputs()):
             played.append(one)
             progress(len(played), len(protocol.manifest()))
@@ -63,10 +62,6 @@ def evaluate_policy(
         rate = f"{100 * row['success']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
         table.add_row(row["task"], f"{row['solved']} of {row['episodes']}", rate)
     console.print(table)
-
-
-def _silent(done: float, total: float, words: str = "") -> None:
-    """Standard output is for the JSON alone."""
 
 
 def _row(task: str, outcomes: list[Outcome]) -> dict:

@@ -26,6 +26,16 @@ class Tell(Protocol):
 
 
 @contextmanager
+def told_aside(aside: bool) -> Iterator[None]:
+    """Progress goes to standard error where standard output is for one answer."""
+    console.stderr = aside
+    try:
+        yield
+    finally:
+        console.stderr = False
+
+
+@contextmanager
 def stage(title: str, purpose: str) -> Iterator[Tell]:
     """A titled progress bar with time left, under a line that says what the stage is for."""
     console.print(f"[bold]{title}[/bold]  [dim]{purpose}[/dim]")

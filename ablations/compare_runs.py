@@ -1,0 +1,69 @@
+"""Two runs, or two arms of a study, against each other: from what is recorded."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ablations.gather import gather
+from ablations.notation import effect, points, probability
+from ablations.statistics.contrast import contrast, equivalent, mcnemar
+from ablations.study_file import read_study
+from ablations.table import Figure
+from workbench.errors import UserError, unknown
+from workbench.plan import Inject
+from workbench.record import Record, open_record
+from workbench.screen import console
+
+MARGIN = 0.05
+"""Differences within ±5 points count as none (TOST)."""
+
+
+def show_difference(a: str, b: str, study: str | None, root: Path, format: Literal["terminal", "json"]) -> None:
+    """Success of `a` minus success of `b`, with what is needed to judge it."""
+    first, second = _arms(a, b, study, root) if study else _runs(a, b, root)
+    estimate = contrast(first, second)
+    if estimate is None:
+        raise UserError(f"{a} or {b} has played nothing yet: there is nothing to compare.")
+    exact, same = mcnemar(first, second), equivalent(estimate, MARGIN)
+    if format == "json":
+        interval = {"difference": estimate.value, "ci95": [estimate.low, estimate.high], "p": estimate.p}
+        judged = {"seeds": estimate.seeds, "mde": estimate.smallest_detectable, "mcnemar": exact, "equivalent": same}
+        print(json.dumps({"a": a, "b": b} | interval | judged, indent=1))
+        return
+    figure = Figure(value=estimate.value, low=estimate.low, high=estimate.high, seeds=estimate.seeds)
+    console.print(f"{a} − {b}: {points(figure)} points, p {probability(estimate.p)}", style="bold", markup=False)
+    console.print(f"smallest detectable effect {effect(estimate.smallest_detectable)} points, {estimate.seeds} seeds")
+    console.print(
+        f"McNemar within each seed: {', '.join(probability(p) for p in exact.values()) or 'no seed in common'}"
+    )
+    console.print(f"equivalent within ±{100 * MARGIN:.0f} points (TOST): {'yes' if same else 'not shown'}")
+    if figure.screening:
+        console.print("* screening: fewer than 3 training seeds support no claim.")
+
+
+def _arms(a: str, b: str, study: str, root: Path) -> tuple[Mapping[int, np.ndarray], Mapping[int, np.ndarray]]:
+    arms = {arm.name: arm.outcomes for arm in gather(read_study(study), root).arms}
+    for name in (a, b):
+        if name not in arms:
+            raise unknown("arm", name, arms)
+    return arms[a], arms[b]
+
+
+def _runs(a: str, b: str, root: Path) -> tuple[Mapping[int, np.ndarray], Mapping[int, np.ndarray]]:
+    """One run each: a single training, whatever its seed. Raises UserError where they played different episodes."""
+    records = [_played(open_record(root, id)) for id in (a, b)]
+    manifests = [record.result["manifest"] for record in records]
+    if manifests[0] != manifests[1]:
+        raise UserError(f"{a} and {b} played different episodes ({manifests[0]}, {manifests[1]}): not comparable.")
+    first, second = ({0: np.array([o.success for o in record.outcomes()])} for record in records)
+    return first, second
+
+
+def _played(record: Record) -> Record:
+    if record.error is not None or isinstance(record.plan, Inject):
+        reason = "failed" if record.error else "is an injection"
+        raise UserError(f"The run {record.id} {reason} and played nothing.")
+    return record

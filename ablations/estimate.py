@@ -1,0 +1,76 @@
+"""What carrying out a study would cost: parameters, operations, disk and, from what is recorded, time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from ablations.study import Wanted
+from workbench.count import Cost, training_cost
+from workbench.plan import Finetune, Inject
+from workbench.record import find
+
+OTHER_BYTES = 300_000
+"""Of a run beside its weights: log, ledger, outcomes, films."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One run: `flops` of its training (None where it trains nothing), `seconds` of all of it (None where unknown).
+
+    `seconds` are those of recorded runs, by operations: this machine's speed as it was then.
+    """
+
+    run: Wanted
+    recorded: bool
+    trainable: int
+    flops: int | None
+    disk_bytes: int
+    seconds: float | None
+
+
+def estimates(runs: Sequence[Wanted], root: Path) -> list[Estimate]:
+    """What each run costs; those that are recorded cost nothing more. Models are outlined, nothing is run."""
+    costs: dict[str, Cost] = {}
+    for run in runs:
+        if isinstance(run.plan, Finetune | Inject):
+            key = _key(run.plan)
+            if key not in costs:
+                costs[key] = training_cost(run.plan.spec, chunk=run.plan.budget.chunk, batch=run.plan.budget.batch)
+    speed, playing = _speeds(runs, root, costs)
+    return [_estimate(run, root, costs, speed, playing) for run in runs]
+
+
+def _key(plan: Finetune | Inject) -> str:
+    return f"{plan.spec.model_dump_json()} {plan.budget.chunk} {plan.budget.batch}"
+
+
+def _flops(plan: Finetune | Inject, costs: Mapping[str, Cost]) -> int:
+    return plan.budget.steps * costs[_key(plan)].step_flops
+
+
+def _speeds(runs: Sequence[Wanted], root: Path, costs: Mapping[str, Cost]) -> tuple[float | None, float | None]:
+    """Operations a second while training, and seconds of playing a manifest; None where nothing of it is recorded."""
+    speeds, playing = list[float](), list[float]()
+    for run in runs:
+        record = find(root, run.plan)
+        if record is None or record.error is not None:
+            continue
+        if isinstance(run.plan, Finetune | Inject):
+            speeds.append(_flops(run.plan, costs) / record.result["training_seconds"])
+        if "playing_seconds" in record.result:
+            playing.append(record.result["playing_seconds"])
+    return (median(speeds) if speeds else None), (median(playing) if playing else None)
+
+
+def _estimate(
+    run: Wanted, root: Path, costs: Mapping[str, Cost], speed: float | None, playing: float | None
+) -> Estimate:
+    recorded = find(root, run.plan) is not None
+    if not isinstance(run.plan, Finetune | Inject):
+        return Estimate(run, recorded, 0, None, OTHER_BYTES, playing)
+    cost, flops = costs[_key(run.plan)], _flops(run.plan, costs)
+    plays = isinstance(run.plan, Finetune)
+    known = speed is not None and (playing is not None or not plays)
+    seconds = flops / speed + (playing or 0.0) * plays if known and speed else None
+    return Estimate(run, recorded, cost.trainable, flops, cost.weights_bytes + OTHER_BYTES, seconds)
