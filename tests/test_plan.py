@@ -67,7 +67,7 @@ OTHER: dict[type[Value], dict[str, Any]] = {
         "attention": "eager",
         "gradient_checkpointing": True,
     },
-    Expert: {"tasks": ("lift",), "episodes": 201, "split": "selection", "noise": 0.4},
+    Expert: {"tasks": ("lift",), "episodes": 201, "split": "selection", "noise": 0.4, "mishaps": 0.1},
     Protocol: {"tasks": ("lift",), "initial_states": 21, "n_action_steps": 1, "split": "selection"},
     Slot: {
         "module": "linear",

@@ -60,21 +60,22 @@ def _episodes(recipe: Expert) -> Iterator[Episode]:
             while found < recipe.episodes:
                 if state >= PATIENCE * (found + 1):
                     raise UserError(
-                        f"With noise {recipe.noise} the expert solved {found} of {state} episodes of {task!r}; "
+                        f"With noise {recipe.noise} and mishaps {recipe.mishaps:g} the expert solved {found} of {state} episodes of {task!r}; "
                         "collect with less noise."
                     )
                 start = Start(task, state, SPLIT_SEEDS[recipe.split])
                 state += 1
-                if (episode := _demonstrate(env, start, recipe.noise)) is not None:
+                if (episode := _demonstrate(env, start, recipe)) is not None:
                     found += 1
                     yield episode
     finally:
         env.close()
 
 
-def _demonstrate(env: TabletopVectorEnv, start: Start, noise: float) -> Episode | None:
-    """One expert episode, or None where the noise made it fail."""
+def _demonstrate(env: TabletopVectorEnv, start: Start, recipe: Expert) -> Episode | None:
+    """One expert episode, or None where noise and mishaps made it fail."""
     random = np.random.default_rng([start.seed, start.initial_state, 7])
+    chance = np.random.default_rng([start.seed, start.initial_state, 8])
     observation, info = env.reset(options={"starts": [start]})
     images, states, actions = [], [], []
     for _ in range(env.horizon(0)):
@@ -83,7 +84,10 @@ def _demonstrate(env: TabletopVectorEnv, start: Start, noise: float) -> Episode 
         states.append(observation["agent_pos"][0])
         actions.append(action)
         disturbed = action.copy()
-        disturbed[:3] += random.normal(0.0, noise, 3)
+        disturbed[:3] += random.normal(0.0, recipe.noise, 3)
+        if chance.random() < recipe.mishaps:
+            disturbed[:3] = chance.uniform(-1.0, 1.0, 3)
+            disturbed[6] = -1.0 if chance.random() < 0.5 else action[6]
         observation, _, ended, _, info = env.step(disturbed[None])
         if info["is_success"][0]:
             return Episode(

@@ -21,7 +21,8 @@ class Expert(Value):
     """Demonstrations of the benchmark's scripted expert: `episodes` for each task, from the initial states of `split`.
 
     `noise` (standard deviation, in units of the largest action) disturbs what is executed, not what is recorded,
-    so that the data show how to recover (DART, arXiv:1703.09327).
+    so that the data show how to recover (DART, arXiv:1703.09327). `mishaps` is the probability that a step goes wrong
+    altogether: any move is executed instead, and in half of them what is held is let go.
     """
 
     kind: Literal["expert"] = "expert"
@@ -29,6 +30,7 @@ class Expert(Value):
     episodes: int = Field(default=200, ge=1)
     split: Split = "finetune"
     noise: float = Field(default=0.3, ge=0)
+    mishaps: float = later(0.0, ge=0, lt=1)
 
 
 class Folder(Value):
