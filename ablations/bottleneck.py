@@ -11,17 +11,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ablations.contrasts import declared, exploratory
 from ablations.outcomes import ArmRecord, SlotFact, StudyRecord
 from ablations.roles import NEW, Part, Role, described, roles
-from ablations.statistics.adjustment import holm
 from ablations.statistics.cell import cell
-from ablations.statistics.contrast import contrast, mcnemar
+from ablations.statistics.contrast import contrast
 from ablations.statistics.design import Outcomes, shared
 from ablations.statistics.interval import ENOUGH_SEEDS, Estimate, Interval
 from ablations.statistics.recovery import recovery
-from ablations.table import ArmRow, ContrastRow, Figure, SlotRow, Table, WholeRow
+from ablations.statistics.shapley import shapley
+from ablations.table import ArmRow, Figure, ShareRow, SlotRow, Table, WholeRow
 from ablations.verdict import decide, sentence, slot_words
-from workbench.errors import unknown
 from workbench.spec import SLOTS
 
 __all__ = ["ArmRecord", "SlotFact", "StudyRecord", "bottleneck"]
@@ -59,7 +59,9 @@ def bottleneck(record: StudyRecord) -> Table:
         verdict=sentence(decision, [row for row in rows if row.slot != NEW], where=where),
         slots=rows,
         whole=_wholes(arms),
-        contrasts=_contrasts(record),
+        contrasts=declared(record),
+        exploratory=exploratory(record, arms.get(Role(Part.TRAINED))),
+        shares=_shares(arms),
         arms=tuple(_arm(arm, record.tasks) for arm in record.arms),
         notes=(*record.notes, *doubles),
     )
@@ -130,6 +132,22 @@ def _wholes(arms: Arms) -> tuple[WholeRow, ...]:
     return (*rows, *(_whole(f"{GIVEN[role.part]}: {role.of}", trained, arms.get(role)) for role in given))
 
 
+def _shares(arms: Arms) -> tuple[ShareRow, ...]:
+    """What each input carries of the success, where the trained model was played with every set of inputs blank."""
+    blank = {
+        frozenset[str](): "blank image, blank instruction",
+        frozenset({"image"}): "blank instruction",
+        frozenset({"instruction"}): "blank image",
+    }
+    roles = {inputs: Role(Part.AT_TEST, words) for inputs, words in blank.items()}
+    roles[frozenset({"image", "instruction"})] = Role(Part.TRAINED)
+    found = shapley({inputs: _outcomes(arms, role) for inputs, role in roles.items()}) or {}
+    return tuple(
+        ShareRow(name=name, share=_seen(share, share.seeds), mde=share.smallest_detectable)
+        for name, share in found.items()
+    )
+
+
 def _whole(name: str, a: ArmRecord | None, b: ArmRecord | None) -> WholeRow:
     estimate = contrast(a.outcomes, b.outcomes) if a and b else None
     return WholeRow(
@@ -138,41 +156,6 @@ def _whole(name: str, a: ArmRecord | None, b: ArmRecord | None) -> WholeRow:
         b=b.name if b else None,
         difference=_figure(estimate),
         mde=estimate.smallest_detectable if estimate else None,
-    )
-
-
-def _contrasts(record: StudyRecord) -> tuple[ContrastRow, ...]:
-    arms = {arm.name: arm.outcomes for arm in record.arms}
-    for _, *pair in record.contrasts:
-        for name in pair:
-            if name not in arms:
-                raise unknown("arm", name, arms)
-    estimates = [contrast(arms[a], arms[b]) for _, a, b in record.contrasts]
-    played = [index for index, estimate in enumerate(estimates) if estimate is not None]
-    adjusted = dict(zip(played, holm([e.p for e in estimates if e is not None]), strict=True))
-    return tuple(
-        _contrast(names, estimate, p_holm=adjusted.get(index), exact=mcnemar(arms[names[1]], arms[names[2]]))
-        for index, (names, estimate) in enumerate(zip(record.contrasts, estimates, strict=True))
-    )
-
-
-def _contrast(
-    names: tuple[str, str, str], estimate: Estimate | None, *, p_holm: float | None, exact: dict[int, float]
-) -> ContrastRow:
-    name, a, b = names
-    return ContrastRow(
-        name=name,
-        a=a,
-        b=b,
-        difference=estimate.value if estimate else None,
-        ci95=(estimate.low, estimate.high) if estimate else None,
-        p=estimate.p if estimate else None,
-        p_holm=p_holm,
-        seeds=estimate.seeds if estimate else 0,
-        mde=estimate.smallest_detectable if estimate else None,
-        screening=estimate is not None and estimate.screening,
-        paired=estimate is not None and estimate.paired,
-        mcnemar=exact,
     )
 
 

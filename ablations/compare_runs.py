@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from ablations.contrasts import MARGIN
 from ablations.gather import gather
 from ablations.notation import effect, points, probability
 from ablations.statistics.contrast import contrast, equivalent, mcnemar
@@ -16,9 +17,6 @@ from workbench.errors import UserError, unknown
 from workbench.plan import Inject
 from workbench.record import Record, open_record
 from workbench.screen import console
-
-MARGIN = 0.05
-"""Differences within ±5 points count as none (TOST)."""
 
 
 def show_difference(a: str, b: str, study: str | None, root: Path, format: Literal["terminal", "json"]) -> None:

@@ -54,9 +54,10 @@ class ArmRow(Value):
 
 
 class ContrastRow(Value):
-    """Success of arm a minus success of arm b, as the study declared it.
+    """Success of arm a minus success of arm b.
 
-    `p_holm` is adjusted over all declared contrasts that could be computed; `mcnemar` is the exact p within each seed;
+    `p_adjusted` is adjusted over all rows of its kind: by Holm for declared contrasts, by Benjamini and Hochberg for
+    exploratory ones. `equivalent`: shown to lie within ±5 points (TOST). `mcnemar` is the exact p within each seed;
     `paired` is false where the two arms have no training seed in common.
     """
 
@@ -66,7 +67,8 @@ class ContrastRow(Value):
     difference: float | None
     ci95: tuple[float, float] | None
     p: float | None
-    p_holm: float | None
+    p_adjusted: float | None
+    equivalent: bool | None
     seeds: int
     mde: float | None
     screening: bool
@@ -105,8 +107,19 @@ class WholeRow(Value):
     mde: float | None
 
 
+class ShareRow(Value):
+    """What one input carries of the trained model's success: its Shapley share over blanking every set of inputs."""
+
+    name: str
+    share: Figure | None
+    mde: float | None
+
+
 class Table(Value):
-    """One study, one answer. `bottleneck` is the slot that the rule names, null where it names none."""
+    """One study, one answer. `bottleneck` is the slot that the rule names, null where it names none.
+
+    `exploratory` contrasts were not declared: they are hints. `shares` add up to what both inputs together carry.
+    """
 
     study: str
     question: str
@@ -123,6 +136,8 @@ class Table(Value):
     slots: tuple[SlotRow, ...]
     whole: tuple[WholeRow, ...]
     contrasts: tuple[ContrastRow, ...]
+    exploratory: tuple[ContrastRow, ...]
+    shares: tuple[ShareRow, ...]
     arms: tuple[ArmRow, ...]
     notes: tuple[str, ...]
 

@@ -8,6 +8,7 @@ The head stays out: its weights are new, and freezing them says how bad random w
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ablations.contrasts import MARGIN
 from ablations.notation import effect, percent, points, probability
 from ablations.statistics.adjustment import holm
 from ablations.statistics.contrast import contrast, equivalent
@@ -15,7 +16,6 @@ from ablations.statistics.design import Outcomes
 from ablations.statistics.interval import ALPHA, ENOUGH_SEEDS, Estimate
 from ablations.table import SlotRow
 
-MARGIN = 0.05  # a freeze cost shown to lie within +-5 points is called none
 BOTTLENECK = "bottleneck"
 NOTHING = "0"  # what a freeze cost is first compared with
 

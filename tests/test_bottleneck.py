@@ -10,6 +10,7 @@ from planted import Draw, arm, facts, full_study, injected, only, pretrained, ra
 
 from ablations.bottleneck import SlotFact, StudyRecord, bottleneck
 from ablations.roles import Part, Role, described, role_of
+from ablations.statistics.adjustment import benjamini_hochberg
 from ablations.statistics.contrast import contrast
 from ablations.table import SlotRow, Table
 from ablations.verdict import decide
@@ -206,6 +207,33 @@ def test_a_column_whose_arm_is_missing_is_null(study):
     assert "Relief was not measured" in lacking.verdict
 
 
+def test_what_was_not_declared_is_exploratory_and_adjusted_for_false_discoveries(study, table):
+    asked = {frozenset((b, a)) for _, a, b in study.contrasts}
+    others = {one.name for one in study.arms} - {"all-trained"}
+    assert {one.b for one in table.exploratory} == others - {b for pair in asked if "all-trained" in pair for b in pair}
+    assert all(one.a == "all-trained" for one in table.exploratory)
+    adjusted = benjamini_hochberg([one.p for one in table.exploratory])
+    assert [one.p_adjusted for one in table.exploratory] == pytest.approx(adjusted)
+
+
+def test_a_difference_that_is_shown_to_be_small_is_said_to_be_equivalent(study):
+    trained = next(one for one in study.arms if one.name == "all-trained")
+    twin = replace(trained, name="twin")
+    found = bottleneck(replace(study, arms=(trained, twin), contrasts=(("same", "all-trained", "twin"),)))
+    assert found.contrasts[0].equivalent is True
+    assert all(one.equivalent is False for one in bottleneck(study).contrasts)
+
+
+def test_the_inputs_shares_add_up_to_what_both_carry(study, table):
+    assert table.shares == ()
+    never = {seed: np.zeros(100, bool) for seed in range(5)}
+    blind = arm("both-blank", facts(), never, inputs=Inputs(image="blank", instruction="blank"))
+    shares = {one.name: one.share for one in bottleneck(replace(study, arms=(*study.arms, blind))).shares}
+    image, instruction = shares["image"], shares["instruction"]
+    assert image is not None and instruction is not None and image.value > instruction.value > 0
+    assert image.value + instruction.value == pytest.approx(success(study, "all-trained"))
+
+
 def test_without_the_trained_arm_nothing_can_be_decided(study):
     blind = bottleneck(without(study, "all-trained"))
     assert blind.bottleneck is None
@@ -227,7 +255,7 @@ def test_a_failed_arm_is_failed_and_not_zero(study):
     assert broken.failed == {0: "loss is NaN at step 3", 1: "loss is NaN"}
     assert row(found, "vision").freeze_cost is None
     declared = found.contrasts[0]
-    assert (declared.difference, declared.p, declared.p_holm, declared.mde) == (None, None, None, None)
+    assert (declared.difference, declared.p, declared.p_adjusted, declared.mde) == (None, None, None, None)
     assert found.contrasts[1].p is None
 
 
@@ -262,8 +290,8 @@ def test_a_frozen_head_gets_a_row_and_no_part_in_the_verdict(study, table):
 
 def test_declared_contrasts_are_holm_adjusted_and_carry_mcnemar(table):
     for one in table.contrasts:
-        assert one.p is not None and one.p_holm is not None and one.difference is not None and one.ci95 is not None
-        assert one.p <= one.p_holm <= 2 * one.p
+        assert one.p is not None and one.p_adjusted is not None and one.difference is not None and one.ci95 is not None
+        assert one.p <= one.p_adjusted <= 2 * one.p
         assert one.ci95[0] < one.difference < one.ci95[1]
         assert sorted(one.mcnemar) == [0, 1, 2, 3, 4]
 

@@ -122,7 +122,7 @@ def test_a_stopped_collection_leaves_nothing_behind(tmp_path):
 
 
 def test_noise_that_drowns_the_expert_is_said_and_not_waited_for(tmp_path):
-    with pytest.raises(UserError, match=r"With noise 60\.0 the expert solved 0 of 20 episodes of 'stack'"):
+    with pytest.raises(UserError, match=r"With noise 60\.0 and mishaps 0 the expert solved 0 of 20"):
         collect(Expert(tasks=("stack",), episodes=1, noise=60.0), tmp_path / "data")
     assert not (tmp_path / "data").exists()
 

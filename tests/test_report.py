@@ -83,7 +83,7 @@ def test_a_failed_arm_says_so_in_every_format(table):
 
 def test_markdown_tables_have_as_many_cells_in_every_row(table):
     blocks = [block for block in WRITERS["markdown"](table).split("\n\n") if block.startswith("|")]
-    assert len(blocks) == len(sections(table)) == 5
+    assert len(blocks) == len(sections(table)) == 6
     for block in blocks:
         assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
 
@@ -91,7 +91,7 @@ def test_markdown_tables_have_as_many_cells_in_every_row(table):
 def test_latex_is_balanced_and_escaped(table):
     text = WRITERS["latex"](table)
     assert escaped("50 % & a_b # −1 ± {x}") == r"50 \% \& a\_b \# $-$1 $\pm$ \{x\}"
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\toprule") == 5
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\toprule") == 6
     assert r"freeze\_all \& more" in text
     assert text.isascii()
     for block in text.split(r"\midrule")[1:]:

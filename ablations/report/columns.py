@@ -55,7 +55,9 @@ def sections(table: Table) -> tuple[Section, ...]:
         Section("Slots: the cost of freezing", FREEZING, table.slots, attrgetter("freeze_cost")),
         Section("Slots: other evidence", EVIDENCE, table.slots),
         Section("The whole model", WHOLE, table.whole, attrgetter("difference")),
+        Section("What each input carries", SHARES, table.shares, attrgetter("share")),
         Section("Declared contrasts", CONTRASTS, table.contrasts, attrgetter("figure")),
+        Section("Exploratory contrasts (not declared)", EXPLORATORY, table.exploratory, attrgetter("figure")),
         Section("Arms", ARMS, table.arms, attrgetter("figure"), share=True),
     )
     return tuple(section for section in found if section.rows)
@@ -117,6 +119,10 @@ def _difference(row: ContrastRow) -> str:
     return points(row.figure) if row.paired or row.figure is None else f"{points(row.figure)} unpaired"
 
 
+def _same(shown: bool | None) -> str:
+    return ABSENT if shown is None else "yes" if shown else "no"
+
+
 MDE = column("mde", "mde", effect, meaning="smallest detectable effect, which 80 % of repeated studies would find")
 SEEDS = column("seeds", "seeds", meaning="training seeds that the figure rests on")
 SLOT = column("slot", "slot")
@@ -143,15 +149,28 @@ WHOLE = (
     column("difference", "difference", points),
     MDE,
 )
-CONTRASTS = (
-    column("contrast", "name"),
-    Column("arms", _minus, _minus, beneath=True),
-    Column("difference", attrgetter("figure"), _difference, "paired by seed and by episode of the manifest"),
-    column("p", "p", probability, meaning="two-sided, against no difference"),
-    column("Holm", "p_holm", probability, meaning="p adjusted over the declared contrasts"),
-    SEEDS,
+SHARES = (
+    column("input", "name"),
+    column("Shapley share", "share", points, meaning="what it adds to blank inputs, averaged over both orders"),
     MDE,
 )
+
+
+def _contrasts(adjusted: str, meaning: str) -> tuple[Column, ...]:
+    return (
+        column("contrast", "name"),
+        Column("arms", _minus, _minus, beneath=True),
+        Column("difference", attrgetter("figure"), _difference, "paired by seed and by episode of the manifest"),
+        column("p", "p", probability, meaning="two-sided, against no difference"),
+        column(adjusted, "p_adjusted", probability, meaning=meaning),
+        column("±5", "equivalent", _same, meaning="shown to lie within ±5 points (TOST)"),
+        SEEDS,
+        MDE,
+    )
+
+
+CONTRASTS = _contrasts("Holm", "p adjusted over the declared contrasts")
+EXPLORATORY = _contrasts("BH", "p adjusted for false discoveries (Benjamini, Hochberg); hints, not findings")
 ARMS = (
     column("arm", "name"),
     column("ledger", "facts", meaning="what really was trained, and from which weights", beneath=True),

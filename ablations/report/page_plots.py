@@ -140,7 +140,7 @@ def _contrast(row: ContrastRow, axis: Axis, table: Table) -> Row:
         ("difference", points(row.figure)),
         ("n", _trials(row.seeds, table.episodes)),
         ("p", probability(row.p)),
-        ("p, Holm-adjusted", probability(row.p_holm)),
+        ("p, Holm-adjusted", probability(row.p_adjusted)),
         ("exact McNemar p", exact or ABSENT),
         ("smallest detectable effect", effect(row.mde)),
         ("pairing", "by seed and episode" if row.paired else "none: no training seed in common"),

@@ -45,7 +45,13 @@ def slots_sheet(table: Table) -> Sheet:
 
 def other_sheets(table: Table) -> dict[str, Sheet]:
     """The other tables of the report, by the attribute of the table that they show."""
-    named = {"whole": table.whole, "contrasts": table.contrasts, "arms": table.arms}
+    named = {
+        "whole": table.whole,
+        "shares": table.shares,
+        "contrasts": table.contrasts,
+        "exploratory": table.exploratory,
+        "arms": table.arms,
+    }
     return {
         name: sheet(name, section)
         for name, rows in named.items()
