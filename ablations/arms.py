@@ -2,12 +2,19 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from workbench.plan import Budget, Data, Inputs, Seed, check_inputs
-from workbench.spec import Edit, Value
+from workbench.spec import Edit, Name, Value
 
-Seeds = Annotated[tuple[Seed, ...], Field(min_length=1)]
+
+def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds are {list(seeds)}, but a seed that is used twice is one training: name each once")
+    return seeds
+
+
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_different)]
 Rate = Annotated[float, Field(gt=0)]
 
 
@@ -19,7 +26,7 @@ class Arm(Value):
     reported. `reference = "expert"` is no model at all: the benchmark's scripted expert plays.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: Name
     reference: Literal["expert"] | None = None
     edits: tuple[Edit, ...] = ()
     inputs: Inputs = Inputs()

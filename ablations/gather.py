@@ -123,4 +123,7 @@ def _notes(study: Study, chosen: Mapping[str, Sequence[Wanted]], records: Mappin
     versions = {str(sorted(r.result["machine"]["packages"].items())) for r in records.values()}
     if len(versions) > 1:
         notes.append("The runs were made with different package versions.")
+    revisions = {str(r.result["machine"].get("revision", "not recorded")) for r in records.values()}
+    if len(revisions) > 1:
+        notes.append(f"The runs were made by different revisions of the code: {', '.join(sorted(revisions))}.")
     return tuple(notes)

@@ -23,13 +23,13 @@ from workbench.plan import (
     Replay,
     run_id,
 )
-from workbench.spec import SLOTS, Edit, Spec, Value, edited
+from workbench.spec import SLOTS, Edit, Name, Spec, Value, edited
 
 
 class Study(Value):
     """The whole question as a value."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    name: Name
     question: str
     base: Spec = Spec()
     data: Data

@@ -97,6 +97,13 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
         r"No benchmark named 'tabletop'\. Did you mean 'tabletop-v1'",
     ),
     (lambda c: c["protocol"].update(camera="front 128x128"), r"No camera named 'front 128x128'\. .* 'front 64x64'"),
+    (lambda c: c.update(name="My Study"), r"name: 'My Study' is no name: use lower-case letters"),
+    (lambda c: c.update(compute={"device": "gpu"}), r"compute\.device: No device named 'gpu'\. Did you mean 'cpu'"),
+    (
+        lambda c: c.update(compute={"device_map": {"language": "cuda"}}),
+        r"compute\.device_map\.language: No device named 'cuda'\. Did you mean 'cpu'",
+    ),
+    (lambda c: c.update(base={"prompt": "do it"}), r"base\.prompt: 'do it' has no place for the instruction: write"),
     (lambda c: c["protocol"].update(n_action_steps=9), r"n_action_steps is 9, more than the 4 actions"),
     (lambda c: c["contrasts"][0].update(b="freeze-visoin"), r"No arm named 'freeze-visoin'\. .* 'freeze-vision'\?"),
     (lambda c: c["contrasts"][0].update(b="all-trained"), r"compares the arm 'all-trained' with itself"),

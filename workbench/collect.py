@@ -60,9 +60,8 @@ def _episodes(recipe: Expert) -> Iterator[Episode]:
             while found < recipe.episodes:
                 if state >= PATIENCE * (found + 1):
                     raise UserError(
-                        f"With noise {recipe.noise} and mishaps {recipe.mishaps:g} the expert solved {found} of {state} "
-                        f"episodes of {task!r}; "
-                        "collect with less noise."
+                        f"With noise {recipe.noise} and mishaps {recipe.mishaps:g} the expert solved "
+                        f"{found} of {state} episodes of {task!r}; collect with less noise."
                     )
                 start = Start(task, state, SPLIT_SEEDS[recipe.split])
                 state += 1

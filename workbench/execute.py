@@ -30,6 +30,7 @@ from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, Replay, nee
 from workbench.player import player_of
 from workbench.policy import Policy, slot_of
 from workbench.record import begin, open_record, write_episodes, write_json
+from workbench.revision import revision
 from workbench.train import Step, train
 from workbench.weights import save_weights
 
@@ -68,9 +69,10 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
 
 
 def machine() -> dict[str, Any]:
-    """What a figure may depend on: versions, processor, threads."""
+    """What a figure may depend on: code, versions, processor, threads."""
     packages = ("torch", "transformers", "timm", "peft", "mujoco", "numpy")
     return {
+        "revision": revision(),
         "python": platform.python_version(),
         "processor": platform.machine(),
         "threads": torch.get_num_threads(),

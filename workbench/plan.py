@@ -3,11 +3,13 @@
 No torch here: planning a study costs milliseconds.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from workbench.benchmarks.contract import Protocol, Split
+from workbench.errors import unknown
 from workbench.spec import SLOTS, SlotName, Spec, Value, digest, later
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -61,6 +63,22 @@ class Budget(Value):
     chunk: int = Field(default=4, ge=1)
 
 
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError(str(unknown("device", name, ["auto", "cpu", "cuda", "cuda:<number>"])))
+    return name
+
+
+def _one_device(name: str) -> str:
+    if not re.fullmatch(r"cpu|cuda:\d+", name):
+        raise ValueError(str(unknown("device", name, ["cpu", "cuda:<number>"])))
+    return name
+
+
+Device = Annotated[str, AfterValidator(_device)]
+OneDevice = Annotated[str, AfterValidator(_one_device)]
+
+
 class Compute(Value):
     """Where and in which precision tensors are computed; the same for every arm that is compared.
 
@@ -70,8 +88,8 @@ class Compute(Value):
     puts slots of a model that is too large for one GPU on others (`language = "cuda:1"`).
     """
 
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    device_map: dict[SlotName, Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$")]] = later({})
+    device: Device = "auto"
+    device_map: dict[SlotName, OneDevice] = later({})
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     gradient_checkpointing: bool = False

@@ -78,6 +78,20 @@ def _source(weights: str) -> str:
     return weights
 
 
+def _prompt(text: str) -> str:
+    if "{instruction}" not in text:
+        raise ValueError(f"{text!r} has no place for the instruction: write {{instruction}} where it belongs")
+    return text
+
+
+def named(name: str) -> str:
+    """A name that can be part of a folder's. Raises ValueError for another one."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
+        raise ValueError(f"{name!r} is no name: use lower-case letters, digits and hyphens, such as freeze-vision")
+    return name
+
+
+Name = Annotated[str, AfterValidator(named)]
 Weights = Annotated[str, AfterValidator(_source)]
 Tokens = Literal["keep", "match"] | Annotated[int, Field(ge=1)]
 """How many image tokens a new projector gives: as many as it is given, as many as the native one gives, or so many."""
@@ -112,7 +126,7 @@ class Spec(Value):
     """
 
     backbone: str = "embedded"
-    prompt: str | None = later(None, pattern=r"\{instruction\}")
+    prompt: Annotated[str, AfterValidator(_prompt)] | None = later(None)
     vision: Slot = Slot()
     projector: Slot = Slot()
     embeddings: Slot = Slot()
