@@ -52,6 +52,9 @@ TUNES: tuple[Tune, ...] = (
 BUDGET = Budget(steps=3, batch=2, warmup_steps=0, schedule="constant", chunk=2)
 HEADS = ("chunk-mlp", "flow-matching")
 FAMILIES = ("embedded", *TINY)
+ENCODERS = ("timm:test_vit.r160_in1k", "timm:test_resnet.r160_in1k")
+"""A transformer, and convolutions with batch norm, whose running statistics move beside its parameters."""
+ADAPTER = Replace(slot="projector", module="mlp", weights="random", tokens="match")
 
 
 @pytest.fixture(scope="session")
@@ -91,9 +94,9 @@ def can(policy: Policy, slot: SlotName, tune: Tune) -> bool:
     return True
 
 
-def rotated(policy: Policy, turn: int) -> Spec:
+def rotated(policy: Policy, turn: int, base: Spec) -> Spec:
     """Another tune in each slot, or everything where a slot cannot be tuned so."""
-    spec = Spec()
+    spec = base
     for place, slot in enumerate(SLOTS):
         tune = TUNES[(turn + place) % len(TUNES)]
         chosen = tune if can(policy, slot, tune) else Full()
@@ -136,30 +139,49 @@ def trained_with(policy: Policy, backbone: Backbone, spec: Spec) -> Ledger:
     return audit.close(policy)
 
 
-@pytest.mark.parametrize("turn", range(len(TUNES)))
-@pytest.mark.parametrize("family", FAMILIES)
-def test_bits_move_where_the_ledger_says_and_come_back_from_the_file(built, tmp_path, family, turn):
-    head = HEADS[turn % 2]
-    trained, backbone = copy.deepcopy(built(family, head, "pretrained"))
-    spec = rotated(trained, turn)
+def check_bits(trained: Policy, again: Policy, backbone: Backbone, spec: Spec, folder: Path) -> None:
+    """Trains, and compares what moved with the ledger; saves, loads into `again`, and compares what they do."""
     adapt(trained, spec, seed=0)
     decided = {name for name, p in trained.named_parameters() if p.requires_grad}
     before = bits(trained)
     rows = {row.slot: row for row in trained_with(trained, backbone, spec).rows}
-    moved = {name for name, tensor in bits(trained).items() if not torch.equal(before[name], tensor)}
+    buffers = {name for name, _ in trained.named_buffers()}
+    moved = {name for name, tensor in bits(trained).items() if not torch.equal(before[name], tensor)} - buffers
     assert moved == decided
     for slot in SLOTS:
         parameters = dict(trained.get_submodule(slot).named_parameters(prefix=slot))
         assert rows[slot].trainable == sum(p.numel() for name, p in parameters.items() if name in moved)
         assert rows[slot].tensors == rows[slot].gradient
 
-    save_weights(trained, tmp_path)
-    again, batch = copy.deepcopy(built(family, head, "random")[0]), next(batches(backbone))
+    save_weights(trained, folder)
+    batch = next(batches(backbone))
     adapt(again, spec, seed=9)
     expected = acts(trained, batch).arm_BKA
     assert not torch.equal(acts(again, batch).arm_BKA, expected)
-    again.load_state_dict(load_file(tmp_path / WEIGHTS), strict=True)
+    again.load_state_dict(load_file(folder / WEIGHTS), strict=True)
     assert torch.equal(acts(again, batch).arm_BKA, expected)
+
+
+@pytest.mark.parametrize("turn", range(len(TUNES)))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bits_move_where_the_ledger_says_and_come_back_from_the_file(built, tmp_path, family, turn):
+    head = HEADS[turn % 2]
+    trained, backbone = copy.deepcopy(built(family, head, "pretrained"))
+    again = copy.deepcopy(built(family, head, "random")[0])
+    check_bits(trained, again, backbone, rotated(trained, turn, Spec()), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_holds_with_another_encoder_in_the_vision_slot(folder, tmp_path, family, encoder):
+    """Each pair of family and encoder has one rotation of the tunes: every encoder meets every tune."""
+    swap = (Replace(slot="vision", module=encoder, weights="random"), ADAPTER)
+    base = edited(Spec(backbone=folder(family)), swap)
+    trained, backbone = build(base, 0, chunk=BUDGET.chunk, root=Path())
+    turn = FAMILIES.index(family) + ENCODERS.index(encoder)
+    spec = rotated(trained, turn, base)
+    check_bits(trained, build(base, 7, chunk=BUDGET.chunk, root=Path())[0], backbone, spec, tmp_path)
 
 
 def test_the_embedded_backbone_takes_these_tunes(built):
@@ -175,7 +197,6 @@ def test_the_embedded_backbone_takes_these_tunes(built):
     }
 
 
-ADAPTER = Replace(slot="projector", module="mlp", weights="random", tokens="match")
 SWAPS: dict[str, tuple[Edit, ...]] = {
     "native-through-adapter": (ADAPTER,),
     "another-encoder": (
