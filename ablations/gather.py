@@ -71,6 +71,7 @@ def _chosen(study: Study, arm: Arm, records: Mapping[str, Record]) -> list[Wante
 def _arm(study: Study, arm: Arm, runs: Sequence[Wanted], records: Mapping[str, Record]) -> ArmRecord:
     done = {run.seed: records[run.id] for run in runs if run.id in records}
     whole = {seed: record for seed, record in done.items() if record.error is None}
+    _different_seeds(arm, whole)
     ledgers = [record.ledger() for record in whole.values() if not isinstance(record.plan, Replay)]
     rows = {row["slot"]: row for row in ledgers[0]["rows"]} if ledgers else {}
     seconds = [r.result["training_seconds"] for r in whole.values() if "training_seconds" in r.result]
@@ -92,6 +93,17 @@ def _arm(study: Study, arm: Arm, runs: Sequence[Wanted], records: Mapping[str, R
         failed={seed: record.error for seed, record in done.items() if record.error is not None},
         missing=tuple(seed for seed in seeds if seed not in done),
     )
+
+
+def _different_seeds(arm: Arm, whole: Mapping[int, Record]) -> None:
+    """Two seeds that gave the same weights are one: counted twice they would narrow every interval."""
+    first: dict[str, int] = {}
+    for seed, record in whole.items():
+        if (weights := record.result.get("weights_sha256")) is not None and first.setdefault(weights, seed) != seed:
+            raise UserError(
+                f"The seeds {first[weights]} and {seed} of the arm '{arm.name}' gave the same weights, bit for bit: "
+                f"they are one training. Delete the run {record.id} and run again."
+            )
 
 
 def _otherwise(study: Study, arm: Arm) -> tuple[str, ...]:
