@@ -30,12 +30,17 @@ def gather(study: Study, root: Path) -> StudyRecord:
         benchmark=study.protocol.benchmark,
         manifest=study.protocol.manifest_digest(),
         selection=SELECTION,
-        budget=f"{study.budget.steps:,} steps of {study.budget.batch}, learning rate {study.budget.learning_rate:g}",
+        budget=_budget(study),
         tasks=tuple(start.task for start in study.protocol.manifest()),
         arms=tuple(_arm(study, arm, chosen[arm.name], records) for arm in study.arms),
         contrasts=tuple((c.name, c.a, c.b) for c in study.contrasts),
         notes=_notes(study, chosen, records),
     )
+
+
+def _budget(study: Study) -> str:
+    each = "" if study.matched == "steps" else " for the base, as many operations for every arm"
+    return f"{study.budget.steps:,} steps of {study.budget.batch}{each}, learning rate {study.budget.learning_rate:g}"
 
 
 def _one_manifest(runs: Sequence[Wanted], records: Mapping[str, Record]) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -27,7 +29,11 @@ from workbench.spec import SLOTS, Edit, Name, Spec, Value, edited
 
 
 class Study(Value):
-    """The whole question as a value."""
+    """The whole question as a value.
+
+    `matched` is what is equal for every arm that does not change its own steps: the `steps`, or the `operations` of the
+    whole training, so that an arm whose steps are cheaper makes more of them.
+    """
 
     name: Name
     question: str
@@ -36,6 +42,7 @@ class Study(Value):
     budget: Budget
     protocol: Protocol
     compute: Compute = Compute()
+    matched: Literal["steps", "operations"] = "steps"
     seeds: Seeds = (0,)
     injections: dict[str, Injection] = {}
     arms: tuple[Arm, ...] = Field(min_length=1)
@@ -52,7 +59,7 @@ class Study(Value):
                     raise ValueError(f"contrast {contrast.name!r}: {unknown('arm', side, names)}")
             if contrast.a == contrast.b:
                 raise ValueError(f"contrast {contrast.name!r} compares the arm {contrast.a!r} with itself")
-        for owner, budget in {"": self.budget, **{f"arm {a.name!r}: ": self.budget_of(a) for a in self.arms}}.items():
+        for owner, budget in {"": self.budget, **{f"arm {a.name!r}: ": self._changed(a) for a in self.arms}}.items():
             if self.protocol.n_action_steps > budget.chunk:
                 raise ValueError(
                     f"{owner}protocol.n_action_steps is {self.protocol.n_action_steps}, more than the {budget.chunk} "
@@ -63,6 +70,15 @@ class Study(Value):
         return self
 
     def budget_of(self, arm: Arm) -> Budget:
+        """What the arm is trained with."""
+        budget = self._changed(arm)
+        if self.matched == "steps" or "steps" in arm.budget or arm.reference:
+            return budget
+        specs = (self.base, edited(self.base, arm.edits))
+        base, own = (_step_flops(spec.model_dump_json(), budget.chunk, budget.batch) for spec in specs)
+        return budget.model_copy(update={"steps": max(1, round(budget.steps * base / own))})
+
+    def _changed(self, arm: Arm) -> Budget:
         """The study's budget with the arm's changes. Raises ValueError that names the arm."""
         try:
             return Budget.model_validate({**self.budget.model_dump(), **arm.budget})
@@ -86,7 +102,7 @@ class Study(Value):
                 if name not in self.injections:
                     raise ValueError(f"arm {arm.name!r}: {unknown('injection', name, self.injections)}")
             told = arm.model_dump_json(include={"reference", "inputs", "retrained", "learning_rates"})
-            key = _resolved(self, spec).model_dump_json() + self.budget_of(arm).model_dump_json() + told
+            key = _resolved(self, spec).model_dump_json() + self._changed(arm).model_dump_json() + told
             if key in seen:
                 raise ValueError(f"the arms {seen[key]!r} and {arm.name!r} are the same model: an edit changes nothing")
             seen[key] = arm.name
@@ -105,6 +121,13 @@ class Study(Value):
             twins = [other for other, used in splits.items() if used == split and other != name]
             if twins and not all(t.startswith("injections.") for t in [name, *twins]):
                 raise ValueError(f"{name} and {twins[0]} both use the {split!r} episodes; their splits must differ")
+
+
+@cache
+def _step_flops(spec: str, chunk: int, batch: int) -> int:
+    from workbench.count import training_cost  # torch: only where operations have to be counted
+
+    return training_cost(Spec.model_validate_json(spec), chunk=chunk, batch=batch).step_flops
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,15 @@ def test_an_arm_that_is_retrained_is_one_training_with_its_inputs():
     assert isinstance(run.plan, Finetune) and run.plan.inputs == Inputs(image="blank")
 
 
+def test_with_as_many_operations_an_arm_whose_steps_are_cheaper_makes_more_of_them():
+    study = SMOKE.model_copy(update={"matched": "operations"})
+    steps = {run.arm: run.plan.budget.steps for run in wanted(study) if isinstance(run.plan, Finetune)}
+    usual = {run.arm: run.plan.budget.steps for run in wanted(SMOKE) if isinstance(run.plan, Finetune)}
+    assert steps["all-trained"] == usual["all-trained"] == steps["slow-language"]
+    assert steps["freeze-vision"] > usual["freeze-vision"]
+    assert steps["longer"] == usual["longer"], "an arm that says its own steps keeps them"
+
+
 def test_the_expert_is_one_run_without_a_seed():
     (run,) = wanted(with_arm(reference="expert"))
     assert run.plan == Replay(protocol=SMOKE.protocol)
