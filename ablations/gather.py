@@ -113,7 +113,7 @@ def _different_seeds(arm: Arm, whole: Mapping[int, Record]) -> None:
 
 def _otherwise(study: Study, arm: Arm) -> tuple[str, ...]:
     """What no ledger says of an arm: another budget, another learning rate of a slot."""
-    changed = study.budget_of(arm).model_dump()
+    changed = study.changed_budget(arm).model_dump()
     budget = [f"{name} {value:g}" for name, value in changed.items() if value != getattr(study.budget, name)]
     slots = {name: edited(study.base, arm.edits).slot(name) for name in SLOTS}
     rates = [f"{name} at {slot.rate:g} × the learning rate" for name, slot in slots.items() if slot.rate != 1]

@@ -59,7 +59,7 @@ class Study(Value):
                     raise ValueError(f"contrast {contrast.name!r}: {unknown('arm', side, names)}")
             if contrast.a == contrast.b:
                 raise ValueError(f"contrast {contrast.name!r} compares the arm {contrast.a!r} with itself")
-        for owner, budget in {"": self.budget, **{f"arm {a.name!r}: ": self._changed(a) for a in self.arms}}.items():
+        for owner, budget in {"": self.budget, **{f"arm {a.name!r}: ": self.changed_budget(a) for a in self.arms}}.items():
             if self.protocol.n_action_steps > budget.chunk:
                 raise ValueError(
                     f"{owner}protocol.n_action_steps is {self.protocol.n_action_steps}, more than the {budget.chunk} "
@@ -71,14 +71,14 @@ class Study(Value):
 
     def budget_of(self, arm: Arm) -> Budget:
         """What the arm is trained with."""
-        budget = self._changed(arm)
+        budget = self.changed_budget(arm)
         if self.matched == "steps" or "steps" in arm.budget or arm.reference:
             return budget
         specs = (self.base, edited(self.base, arm.edits))
         base, own = (_step_flops(spec.model_dump_json(), budget.chunk, budget.batch) for spec in specs)
         return budget.model_copy(update={"steps": max(1, round(budget.steps * base / own))})
 
-    def _changed(self, arm: Arm) -> Budget:
+    def changed_budget(self, arm: Arm) -> Budget:
         """The study's budget with the arm's changes. Raises ValueError that names the arm."""
         try:
             return Budget.model_validate({**self.budget.model_dump(), **arm.budget})
@@ -102,7 +102,7 @@ class Study(Value):
                 if name not in self.injections:
                     raise ValueError(f"arm {arm.name!r}: {unknown('injection', name, self.injections)}")
             told = arm.model_dump_json(include={"reference", "inputs", "retrained", "learning_rates"})
-            key = _resolved(self, spec).model_dump_json() + self._changed(arm).model_dump_json() + told
+            key = _resolved(self, spec).model_dump_json() + self.changed_budget(arm).model_dump_json() + told
             if key in seen:
                 raise ValueError(f"the arms {seen[key]!r} and {arm.name!r} are the same model: an edit changes nothing")
             seen[key] = arm.name

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from ablations.arms import Arm
-from ablations.gather import _chosen
+from ablations.gather import _chosen, _otherwise
 from ablations.study import Study, arm_runs, wanted
 from ablations.study_file import read_study
 from workbench.plan import Evaluate, Finetune, Inputs, Replay
@@ -71,6 +71,14 @@ def test_with_as_many_operations_an_arm_whose_steps_are_cheaper_makes_more_of_th
     assert steps["all-trained"] == usual["all-trained"] == steps["slow-language"]
     assert steps["freeze-vision"] > usual["freeze-vision"]
     assert steps["longer"] == usual["longer"], "an arm that says its own steps keeps them"
+
+
+def test_more_steps_for_as_many_operations_do_not_make_an_arm_another_one():
+    study = SMOKE.model_copy(update={"matched": "operations"})
+    arms = {arm.name: arm for arm in study.arms}
+    assert _otherwise(study, arms["freeze-vision"]) == ()
+    assert _otherwise(study, arms["longer"]) == ("steps 9",)
+    assert _otherwise(study, arms["slow-language"]) == ("language at 0.1 × the learning rate",)
 
 
 def test_the_expert_is_one_run_without_a_seed():
