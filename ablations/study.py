@@ -59,7 +59,8 @@ class Study(Value):
                     raise ValueError(f"contrast {contrast.name!r}: {unknown('arm', side, names)}")
             if contrast.a == contrast.b:
                 raise ValueError(f"contrast {contrast.name!r} compares the arm {contrast.a!r} with itself")
-        for owner, budget in {"": self.budget, **{f"arm {a.name!r}: ": self.changed_budget(a) for a in self.arms}}.items():
+        budgets = {f"arm {arm.name!r}: ": self.changed_budget(arm) for arm in self.arms}
+        for owner, budget in {"": self.budget, **budgets}.items():
             if self.protocol.n_action_steps > budget.chunk:
                 raise ValueError(
                     f"{owner}protocol.n_action_steps is {self.protocol.n_action_steps}, more than the {budget.chunk} "
