@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from workbench.plan import Budget, Data, Inputs, Seed, check_inputs
+from workbench.plan import Budget, Data, Inputs, Objective, Seed, check_inputs
 from workbench.spec import Edit, Name, Value
 
 
@@ -54,7 +54,7 @@ class Arm(Value):
 class Injection(Value):
     """A control signal that is trained into the vision encoder once, and shared by every arm and seed that names it."""
 
-    objective: Literal["behaviour-cloning"] = "behaviour-cloning"
+    objective: Objective = "behaviour-cloning"
     edits: tuple[Edit, ...] = ()
     data: Data
     budget: Budget

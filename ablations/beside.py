@@ -1,14 +1,17 @@
 """One arm beside its reference: the study of two arms that each ablation's own command runs, and how to keep it."""
 
 import json
-import re
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
+from itertools import chain, count
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel
 
 from ablations.arms import Arm, Contrast, Injection
 from ablations.compare import ADAPTER, REFERENCE, arm_name
-from ablations.study import Study
+from ablations.study import Study, arm_runs
 from workbench.errors import UserError, unknown
+from workbench.objectives.facts import facts
 from workbench.plan import Expert, Inputs, check_inputs
 from workbench.spec import SLOTS, Edit, Frozen, LastBlocks, Lora, Reinit, Replace, SetTune, SlotName, Tune
 
@@ -103,20 +106,17 @@ def injected(study: Study, objective: str) -> tuple[Arm, Arm, Injection]:
 
     The injection has as many demonstrations as the study, its budget, and episodes of its own.
     """
-    if objective not in OBJECTIVES:
-        raise unknown("objective", objective, OBJECTIVES)
+    facts(objective)
     if not isinstance(study.data, Expert):
         raise UserError(
             f"The demonstrations of study '{study.name}' are a folder: write the injection, with episodes of its own, "
             "into the study."
         )
     data = study.data.model_copy(update={"split": "injection"})
-    edits = (Replace(slot="vision", weights=f"injection:{objective}"), SetTune(slot="vision", tune=Frozen()))
+    source = Replace(slot="vision", module=study.base.vision.module, weights=f"injection:{objective}")
+    edits = (source, SetTune(slot="vision", tune=Frozen()))
     injection = Injection(objective=objective, data=data, budget=study.budget)
     return Arm(name=f"injected-{objective}-frozen", edits=edits), frozen(["vision"]), injection
-
-
-OBJECTIVES = ("behaviour-cloning",)
 
 
 def beside(
@@ -152,46 +152,70 @@ def usual_seeds(study: Study) -> tuple[int, ...]:
     return max([study.seeds, *(arm.seeds or () for arm in study.arms)], key=len)
 
 
-def as_toml(study: Study) -> str:
-    """What to add to a study file to keep the arms, their injections and their contrast."""
+def as_toml(pair: Study, study: Study) -> str:
+    """What to append to the file of `study` to keep the arms of `pair` and their contrast; "" where it has all of it.
+
+    Arms that `study` has already, under whatever name, are left out; seeds are written where they are not the study's.
+    """
+    names = {arm.name: _name_in(study, arm, pair) or _free(arm.name, study) for arm in pair.arms}
+    taken = {arm.name for arm in study.arms}
+    seeds = {} if pair.seeds == study.seeds else {"seeds": list(pair.seeds)}
+    new = {names[arm.name]: _plain(arm) | seeds for arm in pair.arms if names[arm.name] not in taken}
     lines: list[str] = []
-    for name, injection in study.injections.items():
-        lines += [f"[injections.{name}]", *_fields(injection.model_dump(mode="json", exclude_defaults=True)), ""]
-    for arm in study.arms:
-        lines += ["[[arms]]", *_fields(_arm_fields(arm)), ""]
-    for contrast in study.contrasts:
-        lines += ["[[contrasts]]", *_fields(contrast.model_dump()), ""]
+    for name, injection in pair.injections.items():
+        if f"injection:{name}" in json.dumps(new):
+            lines += [f"[injections.{name}]", *_fields(_plain(injection)), ""]
+    for name, arm in new.items():
+        lines += ["[[arms]]", *_fields(arm | {"name": name}), ""]
+    declared = [{contrast.a, contrast.b} for contrast in study.contrasts]
+    for contrast in pair.contrasts:
+        a, b = names[contrast.a], names[contrast.b]
+        if {a, b} not in declared:
+            lines += ["[[contrasts]]", *_fields({"name": f"{a} over {b}", "a": a, "b": b}), ""]
     return "\n".join(lines[:-1])
 
 
-def _arm_fields(arm: Arm) -> dict:
-    plain = arm.model_dump(mode="json", exclude_defaults=True)
-    edits = [_tagged(edit) for edit in arm.edits]
-    return plain | ({"edits": edits} if edits else {})
+def _name_in(study: Study, arm: Arm, pair: Study) -> str | None:
+    """What `study` calls the arm of `pair` that has the same runs; None where it has no such arm."""
+    seeds = {"seeds": pair.seeds[:1]}
+    runs = {run.id for run in arm_runs(pair, arm.model_copy(update=seeds))}
+    same = (own for own in study.arms if {run.id for run in arm_runs(study, own.model_copy(update=seeds))} == runs)
+    return next((own.name for own in same), None)
 
 
-def _tagged(edit: Edit) -> dict:
-    """What is not a default, and the tags that tell what kind of thing it is."""
-    plain = {"edit": edit.edit} | edit.model_dump(mode="json", exclude_defaults=True)
-    if isinstance(edit, SetTune):
-        plain["tune"] = {"kind": edit.tune.kind, **edit.tune.model_dump(mode="json", exclude_defaults=True)}
-    return plain
+def _free(name: str, study: Study) -> str:
+    """The name, with a number where another arm of the study has it."""
+    taken = {arm.name for arm in study.arms}
+    numbered = (f"{name}-{number}" for number in count(2))
+    return next(free for free in chain([name], numbered) if free not in taken)
 
 
-def _fields(values: dict) -> list[str]:
+TAGS = ("kind", "edit")
+"""Keys that tell what kind of thing a table is: written even where they are the default."""
+
+
+def _plain(value: Any) -> Any:
+    """A value as tables and lists, without what is at its default."""
+    match value:
+        case BaseModel():
+            fields = type(value).model_fields
+            return {name: _plain(one) for name, one in value if name in TAGS or one != fields[name].default}
+        case tuple():
+            return [_plain(one) for one in value]
+        case _:
+            return value
+
+
+def _fields(values: Mapping[str, Any]) -> list[str]:
     return [f"{key} = {_toml(value)}" for key, value in values.items()]
 
 
-def _toml(value: object) -> str:
+def _toml(value: Any) -> str:
     """A value as TOML writes it."""
     match value:
         case dict():
-            return "{ " + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items()) + " }"
-        case list() | tuple():
+            return "{ " + ", ".join(f"{key} = {_toml(inner)}" for key, inner in value.items()) + " }"
+        case list():
             return "[" + ", ".join(_toml(inner) for inner in value) + "]"
         case _:
             return json.dumps(value, ensure_ascii=False)
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[\w-]+", key) else json.dumps(key)

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
 from ablations.arms import Arm, Injection
 from ablations.beside import TRAINED, as_toml, beside, usual_seeds
 from ablations.bottleneck import bottleneck
+from ablations.estimate_screen import show_estimate
 from ablations.gather import gather
-from ablations.notation import effect, percent, points, probability
-from ablations.screen import make_missing, show_estimate
+from ablations.notation import effect, percent, plural, points, probability
+from ablations.parse import first_error
+from ablations.screen import make_missing
 from ablations.study import Study
 from ablations.study_file import read_study
 from ablations.table import ContrastRow, Table
@@ -37,14 +41,10 @@ class Asked:
 def show_beside(make: Callable[[Study], Made], asked: Asked) -> None:
     """Build the arm out of the study, run what is missing of it and its reference, and print how they compare."""
     study = read_study(asked.study)
-    made = make(study)
-    arm, reference, *injection = made if isinstance(made, tuple) else (made, TRAINED)
-    injections = {one.objective: one for one in injection if isinstance(one, Injection)}
-    assert isinstance(reference, Arm)
     try:
-        pair = beside(study, arm, reference, seeds=_seeds(asked.seeds) or usual_seeds(study), injections=injections)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+        pair = _pair(study, make(study), _seeds(asked.seeds) or usual_seeds(study))
+    except ValidationError as error:
+        raise UserError(first_error(error, Study)) from error
     if asked.dry_run:
         show_estimate(pair, asked.root, asked.format)
         return
@@ -52,14 +52,25 @@ def show_beside(make: Callable[[Study], Made], asked: Asked) -> None:
         console.print(pair.question, style="bold", markup=False)
         complaint = make_missing(pair, asked.root, asked.workers)
     table = bottleneck(gather(pair, asked.root))
-    (row,) = table.contrasts
+    (row,), toml = table.contrasts, as_toml(pair, study)
     if asked.format == "json":
         arms = [one.model_dump(mode="json") for one in table.arms]
-        print(json.dumps({"contrast": row.model_dump(mode="json"), "arms": arms, "toml": as_toml(pair)}, indent=1))
+        print(json.dumps({"contrast": row.model_dump(mode="json"), "arms": arms, "toml": toml}, indent=1))
     else:
-        _print(table, row, as_toml(pair))
+        _print(table, row)
+        _print_toml(toml, asked.study)
     if complaint:
         raise UserError(complaint)
+
+
+def _pair(study: Study, made: Made, seeds: tuple[int, ...]) -> Study:
+    match made:
+        case Arm():
+            return beside(study, made, TRAINED, seeds=seeds)
+        case (arm, reference):
+            return beside(study, arm, reference, seeds=seeds)
+        case (arm, reference, injection):
+            return beside(study, arm, reference, seeds=seeds, injections={injection.objective: injection})
 
 
 def _seeds(text: str | None) -> tuple[int, ...]:
@@ -73,16 +84,22 @@ def _seeds(text: str | None) -> tuple[int, ...]:
         ) from error
 
 
-def _print(table: Table, row: ContrastRow, toml: str) -> None:
+def _print(table: Table, row: ContrastRow) -> None:
     for arm in table.arms:
-        trials = f"{arm.seeds} seeds × {arm.episodes} episodes"
+        trials = f"{plural(arm.seeds, 'seed')} × {plural(arm.episodes, 'episode')}"
         console.print(f"{arm.name}: {percent(arm.figure)} %  ({arm.facts}; {trials})", markup=False)
     console.print(f"{row.name}: {points(row.figure)} points{_beside(row)}", style="bold", markup=False)
     if row.screening:
         console.print("* screening: fewer than 3 training seeds support no claim.")
     for note in table.notes:
         console.print(note, markup=False)
-    console.print("\nTo keep it, add to a study:\n", style="dim")
+
+
+def _print_toml(toml: str, study: str) -> None:
+    if not toml:
+        console.print(f"The study {study!r} declares all of it.", style="dim", markup=False)
+        return
+    console.print(f"\nTo keep it, add this to the study {study!r}, at its end:\n", style="dim", markup=False)
     console.print(toml, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,7 +1,7 @@
 """Two runs, or two arms of a study, against each other: from what is recorded."""
 
 import json
-from collections.abc import Mapping
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -9,8 +9,10 @@ import numpy as np
 
 from ablations.contrasts import MARGIN
 from ablations.gather import gather
-from ablations.notation import effect, points, probability
+from ablations.notation import effect, percent, plural, points, probability
+from ablations.statistics.cell import cell
 from ablations.statistics.contrast import contrast, equivalent, mcnemar
+from ablations.statistics.design import Outcomes
 from ablations.study_file import read_study
 from ablations.table import Figure
 from workbench.errors import UserError, unknown
@@ -21,28 +23,46 @@ from workbench.screen import console
 
 def show_difference(a: str, b: str, study: str | None, root: Path, format: Literal["terminal", "json"]) -> None:
     """Success of `a` minus success of `b`, with what is needed to judge it."""
+    if a == b:
+        raise UserError(f"{a} is compared with itself: name two different ones.")
     first, second = _arms(a, b, study, root) if study else _runs(a, b, root)
     estimate = contrast(first, second)
     if estimate is None:
-        raise UserError(f"{a} or {b} has played nothing yet: there is nothing to compare.")
+        nothing = " and ".join(name for name, played in ((a, first), (b, second)) if not played)
+        raise UserError(f"Nothing that {nothing} played is recorded in {root}: there is nothing to compare.")
     exact, same = mcnemar(first, second), equivalent(estimate, MARGIN)
     if format == "json":
         interval = {"difference": estimate.value, "ci95": [estimate.low, estimate.high], "p": estimate.p}
         judged = {"seeds": estimate.seeds, "mde": estimate.smallest_detectable, "mcnemar": exact, "equivalent": same}
-        print(json.dumps({"a": a, "b": b} | interval | judged, indent=1))
+        arms = {"a": a, "b": b, "success": {a: _success(first).value, b: _success(second).value}}
+        print(json.dumps(arms | interval | judged | {"paired": estimate.paired}, indent=1))
         return
+    for name, played in ((a, first), (b, second)):
+        _print_success(name, played)
     figure = Figure(value=estimate.value, low=estimate.low, high=estimate.high, seeds=estimate.seeds)
     console.print(f"{a} − {b}: {points(figure)} points, p {probability(estimate.p)}", style="bold", markup=False)
-    console.print(f"smallest detectable effect {effect(estimate.smallest_detectable)} points, {estimate.seeds} seeds")
-    console.print(
-        f"McNemar within each seed: {', '.join(probability(p) for p in exact.values()) or 'no seed in common'}"
-    )
+    paired = f"paired over {plural(estimate.seeds, 'seed')}" if estimate.paired else "no seed in common: not paired"
+    console.print(f"smallest detectable effect {effect(estimate.smallest_detectable)} points, {paired}")
+    if exact:
+        console.print(f"McNemar within each seed: {', '.join(probability(p) for p in exact.values())}")
     console.print(f"equivalent within ±{100 * MARGIN:.0f} points (TOST): {'yes' if same else 'not shown'}")
     if figure.screening:
         console.print("* screening: fewer than 3 training seeds support no claim.")
 
 
-def _arms(a: str, b: str, study: str, root: Path) -> tuple[Mapping[int, np.ndarray], Mapping[int, np.ndarray]]:
+def _success(played: Outcomes) -> Figure:
+    found = cell(played)
+    assert found is not None, "what has played nothing was refused"
+    return Figure(value=found.value, low=found.low, high=found.high, seeds=len(played))
+
+
+def _print_success(name: str, played: Outcomes) -> None:
+    episodes = plural(len(next(iter(played.values()))), "episode")
+    trials = f"{plural(len(played), 'seed')} × {episodes}"
+    console.print(f"{name}: {percent(_success(played))} %  ({trials})", markup=False)
+
+
+def _arms(a: str, b: str, study: str, root: Path) -> tuple[Outcomes, Outcomes]:
     arms = {arm.name: arm.outcomes for arm in gather(read_study(study), root).arms}
     for name in (a, b):
         if name not in arms:
@@ -50,8 +70,11 @@ def _arms(a: str, b: str, study: str, root: Path) -> tuple[Mapping[int, np.ndarr
     return arms[a], arms[b]
 
 
-def _runs(a: str, b: str, root: Path) -> tuple[Mapping[int, np.ndarray], Mapping[int, np.ndarray]]:
+def _runs(a: str, b: str, root: Path) -> tuple[Outcomes, Outcomes]:
     """One run each: a single training, whatever its seed. Raises UserError where they played different episodes."""
+    for name in (a, b):
+        if not re.fullmatch("[0-9a-f]{12}", name):
+            raise UserError(f"{name!r} is not the id of a run; to compare arms, name their study: --study demo.")
     records = [_played(open_record(root, id)) for id in (a, b)]
     manifests = [record.result["manifest"] for record in records]
     if manifests[0] != manifests[1]:
@@ -62,6 +85,6 @@ def _runs(a: str, b: str, root: Path) -> tuple[Mapping[int, np.ndarray], Mapping
 
 def _played(record: Record) -> Record:
     if record.error is not None or isinstance(record.plan, Inject):
-        reason = "failed" if record.error else "is an injection"
+        reason = f"failed ({record.error})" if record.error else "is an injection"
         raise UserError(f"The run {record.id} {reason} and played nothing.")
     return record

@@ -46,6 +46,11 @@ def count(number: int | None) -> str:
     return f"{number:,}"
 
 
+def plural(number: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float | None) -> str:
     """`45 s`, `12 min`, `3.5 h`."""
     if seconds is None:

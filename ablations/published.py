@@ -5,18 +5,28 @@ Their figures are theirs: other models, benchmarks, budgets and protocols. Nothi
 
 import tomllib
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, assert_never
 
 from pydantic import Field, ValidationError, model_validator
 
 from ablations.parse import first_error
+from ablations.statistics.interval import Interval
 from ablations.statistics.newcombe import Rate, newcombe
-from ablations.table import Column, Figure, Metric, PublishedRow, Table, Value
+from ablations.table import Figure, Metric, PublishedColumn, PublishedRow, PublishedRows, Table, Value
 from workbench.errors import UserError, unknown
 from workbench.spec import SlotName
 
 FOLDER = Path(__file__).parent / "published"
+LONGEST_CHAIN = 5
+NO_TEST = (
+    "† Published by others, not measured here: other models, benchmarks, budgets and ways to choose a checkpoint make "
+    "these figures no test of ours, and ours none of theirs.",
+    "† Their differences are of the success rates that they state, with Newcombe's interval of independent samples, "
+    "which covers other episodes, not other training seeds. [–]: no interval, since a chain length comes without its "
+    "spread, or a success rate without its number of episodes.",
+)
 
 
 class Paper(Value):
@@ -42,7 +52,7 @@ class Comparison(Value):
     `slot` is the row of ours, none for what the whole model owes; `unlike` says where theirs is another question.
     """
 
-    column: Column
+    column: PublishedColumn
     slot: SlotName | None = None
     a: str
     b: str
@@ -89,15 +99,19 @@ class Source(Value):
     @model_validator(mode="after")
     def _known(self) -> "Source":
         for table in self.tables:
-            for at, name in enumerate(table.benchmarks):
+            for name in table.benchmarks:
                 if name not in self.benchmarks:
                     raise ValueError(str(unknown("benchmark", name, self.benchmarks)))
-                most = 100 if self.benchmarks[name].metric == "success" else 5
-                for model, arms in table.models.items():
-                    for arm, cells in arms.items():
-                        if not 0 <= cells[at] <= most:
-                            raise ValueError(f"{model}, {arm}: {cells[at]:g} on {name} is not within 0 and {most}")
+            for model, arms in table.models.items():
+                for arm, cells in arms.items():
+                    self._check(f"{model}, {arm}", dict(zip(table.benchmarks, cells, strict=True)))
         return self
+
+    def _check(self, owner: str, cells: dict[str, float]) -> None:
+        for name, value in cells.items():
+            most = 100 if self.benchmarks[name].metric == "success" else LONGEST_CHAIN
+            if not 0 <= value <= most:
+                raise ValueError(f"{owner}: {value:g} on {name} is not within 0 and {most}")
 
 
 def read_source(path: Path) -> Source:
@@ -111,41 +125,67 @@ def read_source(path: Path) -> Source:
 
 
 def sources() -> tuple[Source, ...]:
-    """The papers that come with the package, by file name."""
-    return tuple(read_source(path) for path in sorted(FOLDER.glob("*.toml")))
+    """The papers that come with the package, the earliest first."""
+    return tuple(sorted((read_source(path) for path in FOLDER.glob("*.toml")), key=lambda source: source.paper.id))
 
 
 def with_published(table: Table) -> Table:
     """The table with the papers' figures beside it; every figure of its own stays what it is."""
     papers = sources()
-    rows = tuple(row for source in papers for row in rows_of(source, table))
-    notes = tuple(f"{source.paper.name} ({source.paper.id}): {note}." for source in papers for note in source.paper.notes)
-    return table.model_copy(update={"published": rows, "published_notes": notes})
+    notes = [f"† {source.paper.name} ({source.paper.id}): {note}." for source in papers for note in source.paper.notes]
+    rows = tuple(row for source in papers for row in published_rows(source, table))
+    return table.model_copy(update={"published": PublishedRows(notes=(*NO_TEST, *notes), rows=rows)})
 
 
-def rows_of(source: Source, table: Table) -> Iterator[PublishedRow]:
-    """Each comparison of a paper on each benchmark and model, beside the same column of ours."""
+def published_rows(source: Source, table: Table) -> Iterator[PublishedRow]:
+    """Each comparison of a paper, for each of its models on each benchmark, beside the same column of ours."""
     for published in source.tables:
-        for comparison in published.comparisons:
-            for model, arms in published.models.items():
-                for at, name in enumerate(published.benchmarks):
-                    benchmark = source.benchmarks[name]
-                    a, b = arms[comparison.a][at], arms[comparison.b][at]
-                    yield PublishedRow(
-                        paper=source.paper.name,
-                        id=source.paper.id,
-                        section=published.section,
-                        model=model,
-                        benchmark=benchmark.name,
-                        metric=benchmark.metric,
-                        column=comparison.column,
-                        slot=comparison.slot,
-                        a=comparison.a,
-                        b=comparison.b,
-                        figures=(a, b),
-                        **_difference(a, b, benchmark),
-                        episodes=benchmark.episodes,
-                        seeds=source.paper.seeds,
-                        unlike=comparison.unlike,
-                        ours=counterpart(table, comparison),
-                    )
+        for comparison, (model, arms) in product(published.comparisons, published.models.items()):
+            for name, a, b in zip(published.benchmarks, arms[comparison.a], arms[comparison.b], strict=True):
+                benchmark = source.benchmarks[name]
+                difference = compared(a, b, benchmark)
+                yield PublishedRow(
+                    paper=source.paper.name,
+                    id=source.paper.id,
+                    section=published.section,
+                    model=model,
+                    benchmark=benchmark.name,
+                    metric=benchmark.metric,
+                    **comparison.model_dump(),
+                    figures=(a, b),
+                    difference=difference.value if isinstance(difference, Interval) else difference,
+                    ci95=(difference.low, difference.high) if isinstance(difference, Interval) else None,
+                    episodes=benchmark.episodes,
+                    seeds=source.paper.seeds,
+                    ours=counterpart(table, comparison),
+                )
+
+
+def compared(a: float, b: float, benchmark: Benchmark) -> Interval | float:
+    """Published figure a minus b: a fraction with its interval, or, where none can be computed, a bare number.
+
+    Chain lengths come without their spread: their difference is in tasks.
+    """
+    if benchmark.metric == "chain length":
+        return a - b
+    if benchmark.episodes is None:
+        return (a - b) / 100
+    return newcombe(Rate(a / 100, benchmark.episodes), Rate(b / 100, benchmark.episodes))
+
+
+def counterpart(table: Table, comparison: Comparison) -> Figure | None:
+    """The figure of ours that answers the same question; None where the study has no arm for it."""
+    if comparison.column == "pretraining":
+        return next((row.difference for row in table.whole if row.name == "pretraining"), None)
+    row = next((row for row in table.slots if row.slot == comparison.slot), None)
+    if row is None:
+        return None
+    match comparison.column:
+        case "freeze cost":
+            return row.freeze_cost
+        case "injection gain":
+            return row.injection_gain
+        case "trained injection":
+            return row.trained_injection_gain
+        case _:
+            assert_never(comparison.column)

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
-from ablations.notation import ABSENT, count, duration
 from ablations.study import Study, Wanted, wanted
 from ablations.study_file import read_study, study_path
 from workbench.engines.local import Event, carry_out, default_workers
@@ -52,7 +51,7 @@ def _make(missing: Sequence[Wanted], root: Path, workers: int) -> dict[str, str]
     """Data and runs that are missing; returns what broke, by id."""
     if not missing:
         return {}
-    _check_names(missing)
+    _check_models(missing)
     _collect(missing, root, workers)
     purpose = "train each arm's model on the same demonstrations, then let it play the same episodes"
     broken = _carry_out([run.plan for run in missing], root, workers, title="Runs", purpose=purpose)
@@ -82,27 +81,34 @@ def _report(study: Study, root: Path, name: str) -> None:
     console.print(f"which run is which: workbench plan {name} --root {root}", markup=False, soft_wrap=True)
 
 
-def _check_names(missing: Sequence[Wanted]) -> None:
-    """A name that stands for nothing, and a device that is not there, are refused before minutes are spent."""
+def _check_models(missing: Sequence[Wanted]) -> None:
+    """What cannot be is refused before minutes are spent: a name, a device, a slot that is not tuned so."""
     from workbench.compute import place
+    from workbench.count import trainable_parameters
     from workbench.names import check_names
 
-    for run in missing:
-        if isinstance(run.plan, Finetune | Inject):
-            check_names(run.plan.spec)
-            place(run.plan.compute)
+    plans = {run.plan.spec.model_dump_json(): run.plan for run in missing if isinstance(run.plan, Finetune | Inject)}
+    for plan in plans.values():
+        check_names(plan.spec)
+        place(plan.compute)
+    for plan in plans.values():
+        trainable_parameters(plan.spec, chunk=plan.budget.chunk)
 
 
 def _collect(missing: Sequence[Wanted], root: Path, workers: int) -> None:
     """Write the expert datasets that the missing runs train on."""
-    data = dict.fromkeys(run.plan.data for run in missing if isinstance(run.plan, Finetune | Inject))
-    recipes = [recipe for recipe in data if isinstance(recipe, Expert) and not is_done(root, recipe)]
-    if recipes:
+    if recipes := uncollected(missing, root):
         tasks = ", ".join(dict.fromkeys(task for recipe in recipes for task in recipe.tasks))
         splits = " and ".join(dict.fromkeys(recipe.split for recipe in recipes))
         purpose = f"the scripted expert shows {tasks} ({splits} episodes)"
         for error in _carry_out(recipes, root, workers, title="Demonstrations", purpose=purpose).values():
             raise UserError(error)
+
+
+def uncollected(missing: Sequence[Wanted], root: Path) -> list[Expert]:
+    """Recipes of the missing runs' demonstrations that are not collected yet, each once."""
+    data = dict.fromkeys(run.plan.data for run in missing if isinstance(run.plan, Finetune | Inject))
+    return [recipe for recipe in data if isinstance(recipe, Expert) and not is_done(root, recipe)]
 
 
 def _carry_out(jobs: Sequence[Job], root: Path, workers: int, *, title: str, purpose: str) -> dict[str, str]:
@@ -150,11 +156,16 @@ def show_table(
     root: Path,
     format: Literal["terminal", "markdown", "latex", "csv", "json"],
     changes: Sequence[str] = (),
+    *,
+    published: bool = False,
 ) -> None:
+    """Print the table of what is recorded; `published`: with the papers' figures beside it."""
+    from ablations.published import with_published
     from ablations.report.terminal import print_table
     from ablations.report.text import WRITERS
 
     table = bottleneck(gather(read_study(name, changes), root))
+    table = with_published(table) if published else table
     if format == "terminal":
         print_table(table, console)
     else:
@@ -186,31 +197,6 @@ def _plan_rows(runs: Sequence[Wanted], root: Path) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def show_estimate(study: Study, root: Path, format: Literal["terminal", "json"]) -> None:
-    """Say what carrying out the study would cost, and do nothing."""
-    from ablations.estimate import estimates
-
-    rows = estimates(wanted(study), root)
-    missing = [row for row in rows if not row.recorded]
-    if format == "json":
-        plain = [vars(row) | {"run": row.run.id, "arm": row.run.arm, "seed": row.run.seed} for row in rows]
-        print(json.dumps({"study": study.name, "root": str(root), "runs": plain}, indent=1))
-        return
-    table = Table(title=f"{study.name}: {len(missing)} of {len(rows)} runs are missing in {root}")
-    for column in ("run", "arm", "seed", "trainable", "TFLOP", "disk MB", "time"):
-        table.add_column(column, justify="left" if column in ("run", "arm") else "right")
-    for row in missing:
-        operations = ABSENT if row.flops is None else f"{row.flops / 1e12:.3g}"
-        figures = (count(row.trainable), operations, f"{row.disk_bytes / 1e6:.1f}", duration(row.seconds))
-        table.add_row(row.run.id, row.run.arm, str(row.run.seed), *figures)
-    console.print(table)
-    seconds = [row.seconds for row in missing]
-    known = [one for one in seconds if one is not None]
-    disk = sum(row.disk_bytes for row in missing) / 1e6
-    time = f"{duration(sum(known))} of one worker" if len(known) == len(seconds) else "unknown until runs are recorded"
-    console.print(f"All that is missing: {disk:.0f} MB of disk, time {time}. Nothing was run.", markup=False)
 
 
 def show_plan(name: str, root: Path, format: Literal["terminal", "json"], changes: Sequence[str] = ()) -> None:

@@ -12,6 +12,7 @@ from ablations.parse import first_error
 from workbench.benchmarks.contract import Protocol, check_tasks
 from workbench.errors import unknown
 from workbench.fingerprint import pinned
+from workbench.objectives.facts import facts
 from workbench.plan import (
     Budget,
     Compute,
@@ -25,7 +26,7 @@ from workbench.plan import (
     Replay,
     run_id,
 )
-from workbench.spec import SLOTS, Edit, Name, Spec, Value, edited
+from workbench.spec import SLOTS, Edit, Frozen, Name, SetTune, Spec, Value, edited
 
 
 class Study(Value):
@@ -151,12 +152,18 @@ def injection_plan(study: Study, name: str) -> Inject:
     chosen = study.injections[name]
     return Inject(
         objective=chosen.objective,
-        spec=pinned(edited(study.base, chosen.edits)),
+        spec=pinned(edited(study.base, (*chosen.edits, *_unreached(chosen.objective)))),
         data=chosen.data,
         budget=chosen.budget,
         compute=study.compute,
         seed=chosen.seed,
     )
+
+
+def _unreached(objective: str) -> tuple[Edit, ...]:
+    """An objective that reads the encoder alone trains nothing else."""
+    reached = facts(objective).reaches
+    return tuple(SetTune(slot=slot, tune=Frozen()) for slot in SLOTS if slot not in reached)
 
 
 def _edited(spec: Spec, edits: tuple[Edit, ...], owner: str) -> Spec:

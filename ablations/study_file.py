@@ -100,6 +100,8 @@ def _below(here: Any, key: str, path: str) -> Any:
     """What lies under `key` of a table, or of a list of named members; a table that is not there yet is begun."""
     if isinstance(here, list):
         members = {member["name"]: member for member in here if isinstance(member, dict) and "name" in member}
+        if here and not members:
+            raise UserError(f"--set {path}: what is listed there has no names to choose by; set the whole list.")
         if key not in members:
             raise UserError(f"--set {path}: {unknown('member', key, members)}")
         return members[key]

@@ -7,7 +7,9 @@ other episodes, not other seeds. `mde` is the smallest detectable effect: the tr
 studies would find at p < 0.05.
 """
 
-from pydantic import BaseModel, ConfigDict
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from ablations.statistics.interval import ENOUGH_SEEDS
 
@@ -115,10 +117,54 @@ class ShareRow(Value):
     mde: float | None
 
 
+Metric = Literal["success", "chain length"]
+PublishedColumn = Literal["freeze cost", "pretraining", "injection gain", "trained injection"]
+"""Columns and rows of ours beside which somebody has published figures."""
+
+
+class PublishedRow(Value):
+    """What a paper published beside a column of ours: the figure of its arm a minus that of its arm b.
+
+    `figures` are as published: success in %, chain lengths in tasks. `difference` is a fraction, or in tasks; its
+    interval, recomputed from `episodes`, is null for chain lengths, whose spread is not stated, and where the number of
+    episodes is not. `seeds` of training, null where not stated. `unlike`: where theirs is another question.
+    """
+
+    paper: str
+    id: str
+    section: str
+    model: str
+    benchmark: str
+    metric: Metric
+    column: PublishedColumn
+    slot: str | None
+    a: str
+    b: str
+    figures: tuple[float, float]
+    difference: float
+    ci95: tuple[float, float] | None
+    episodes: int | None
+    seeds: int | None
+    unlike: str
+    ours: Figure | None
+
+    @property
+    def figure(self) -> Figure | None:
+        return _figure(self.difference, self.ci95, self.seeds or 1)  # one at least, where none is stated
+
+
+class PublishedRows(Value):
+    """Theirs, marked as such: `notes` say what they are worth beside ours, and how they were made."""
+
+    notes: tuple[str, ...]
+    rows: tuple[PublishedRow, ...]
+
+
 class Table(Value):
     """One study, one answer. `bottleneck` is the slot that the rule names, null where it names none.
 
     `exploratory` contrasts were not declared: they are hints. `shares` add up to what both inputs together carry.
+    `published` is what papers found elsewhere; it is left out where nobody asked for it.
     """
 
     study: str
@@ -140,6 +186,7 @@ class Table(Value):
     shares: tuple[ShareRow, ...]
     arms: tuple[ArmRow, ...]
     notes: tuple[str, ...]
+    published: PublishedRows | None = Field(default=None, exclude_if=lambda value: value is None)
 
     def as_json(self) -> str:
         return self.model_dump_json(indent=2)

@@ -44,12 +44,15 @@ def run(
 
     Example: workbench run demo --set "seeds=[0, 1]" --dry-run
     """
-    from ablations.screen import run_study, show_estimate
     from ablations.study_file import read_study
 
     if dry_run:
+        from ablations.estimate_screen import show_estimate
+
         show_estimate(read_study(study, changes), root, "terminal")
     else:
+        from ablations.screen import run_study
+
         run_study(study, root, workers, changes)
 
 
@@ -77,6 +80,7 @@ def table(
     format: Annotated[
         Literal["terminal", "markdown", "latex", "csv", "json"], typer.Option(help="How to print.")
     ] = "terminal",
+    published: Annotated[bool, typer.Option("--published", help="Set the papers' figures beside ours.")] = False,
 ) -> None:
     """Compute the modality bottleneck table of STUDY from what is recorded. Runs nothing.
 
@@ -84,7 +88,7 @@ def table(
     """
     from ablations.screen import show_table
 
-    show_table(study, root, format, changes)
+    show_table(study, root, format, changes, published=published)
 
 
 @app.command()

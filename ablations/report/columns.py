@@ -6,6 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from ablations.notation import ABSENT, SCREENING, count, duration, effect, percent, points, probability
+from ablations.report.beside import beside
 from ablations.table import ArmRow, ContrastRow, Figure, Table, WholeRow
 
 FAILED, NOT_RUN = "failed", "not run"
@@ -59,6 +60,7 @@ def sections(table: Table) -> tuple[Section, ...]:
         Section("Declared contrasts", CONTRASTS, table.contrasts, attrgetter("figure")),
         Section("Exploratory contrasts (not declared)", EXPLORATORY, table.exploratory, attrgetter("figure")),
         Section("Arms", ARMS, table.arms, attrgetter("figure"), share=True),
+        *(Section(title, PUBLISHED, lines, attrgetter("figure")) for title, lines in beside(table)),
     )
     return tuple(section for section in found if section.rows)
 
@@ -83,7 +85,8 @@ def failures(table: Table) -> tuple[str, ...]:
 def footnotes(table: Table) -> tuple[str, ...]:
     """What failed, what is missing, how to read the figures, and what the study itself has to say."""
     missing = [f"{arm.name}: {_numbered(arm.missing)} not run yet." for arm in table.arms if arm.missing]
-    return (*READING, *failures(table), *missing, *table.notes)
+    theirs = table.published.notes if table.published else ()
+    return (*READING, *failures(table), *missing, *table.notes, *theirs)
 
 
 READING = (
@@ -178,4 +181,11 @@ ARMS = (
     Column("n", _trials, _trials, "training seeds (done/planned) × episodes"),
     column("trained", "trainable_parameters", count, meaning="trainable parameters"),
     column("time", "seconds", duration, meaning="of training, mean of the runs"),
+)
+PUBLISHED = (
+    column("whose", "whose"),
+    column("benchmark", "benchmark", beneath=True),
+    Column("difference", attrgetter("shown"), attrgetter("text"), "† theirs, recomputed from what they published"),
+    column("n", "trials", meaning="training seeds × episodes; ? where they do not state it"),
+    column("as published", "about", beneath=True),
 )

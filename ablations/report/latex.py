@@ -15,6 +15,7 @@ SYMBOLS = {
     ">": r"\textgreater{}",
     "–": "--",
     "−": "$-$",
+    "†": r"$\dagger$",
     "±": r"$\pm$",
     "×": r"$\times$",
     "÷": r"$\div$",

@@ -15,12 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ablations.bottleneck import bottleneck
 from ablations.curves import Curve, curves
 from ablations.gather import gather
+from ablations.published import with_published
 from ablations.report.columns import READING, facts, failures, footnotes
 from ablations.report.page_curves import curves_data, panels
 from ablations.report.page_films import Films, films
 from ablations.report.page_plots import forest, recoveries, success
 from ablations.report.page_runs import ArmView, arm_views, progress
-from ablations.report.page_tables import other_sheets, slots_sheet, tasks_sheet
+from ablations.report.page_tables import other_sheets, published_sheets, slots_sheet, tasks_sheet
 from ablations.study import Study, wanted
 from ablations.table import Table
 from workbench.record import find
@@ -43,7 +44,7 @@ def material(study: Study, root: Path) -> Material:
     """What is recorded of `study` under `root`; nothing is run."""
     runs = wanted(study)
     records = {run.id: record for run in runs if (record := find(root, run.plan)) is not None}
-    table = bottleneck(gather(study, root))
+    table = with_published(bottleneck(gather(study, root)))
     return Material(
         table=table,
         curves=curves(study, root),
@@ -55,6 +56,7 @@ def material(study: Study, root: Path) -> Material:
 
 def page(shown: Material) -> str:
     """The whole document; the same material gives the same text."""
+    shown_elsewhere = (*READING, *failures(shown.table), *_theirs(shown.table))
     style, script = (FOLDER / name for name in ("page.css", "page.js"))
     table = shown.table
     return (
@@ -67,10 +69,12 @@ def page(shown: Material) -> str:
             facts=facts(table),
             failures=failures(table),
             reading=READING,
-            notes=[note for note in footnotes(table) if note not in (*READING, *failures(table))],
+            notes=[note for note in footnotes(table) if note not in shown_elsewhere],
             slots=slots_sheet(table),
             sheets=other_sheets(table),
             tasks=tasks_sheet(table),
+            published=published_sheets(table),
+            theirs=_theirs(table),
             forest=forest(table),
             success=success(table),
             recovery=recoveries(table),
@@ -93,6 +97,10 @@ def _environment() -> Environment:
 def _headline(table: Table) -> str:
     """The verdict in three words; the sentence beneath it says on what it rests."""
     return f"{table.bottleneck.capitalize()} is the bottleneck" if table.bottleneck else "Undetermined"
+
+
+def _theirs(table: Table) -> tuple[str, ...]:
+    return table.published.notes if table.published else ()
 
 
 def _data(shown: Material) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablations.notation import ABSENT, SCREENING
-from ablations.report.columns import EVIDENCE, FAILED, FREEZING, NOT_RUN, Column, Section, sections
+from ablations.report.columns import EVIDENCE, FAILED, FREEZING, NOT_RUN, PUBLISHED, Column, Section, sections
 from ablations.table import ArmRow, Figure, Table
 from ablations.verdict import BOTTLENECK
 
@@ -58,6 +58,12 @@ def other_sheets(table: Table) -> dict[str, Sheet]:
         for section in sections(table)
         if section.rows is rows and rows
     }
+
+
+def published_sheets(table: Table) -> tuple[Sheet, ...]:
+    """What papers published beside a column of ours, a table for each; none where the table has nothing of theirs."""
+    theirs = [section for section in sections(table) if section.columns is PUBLISHED]
+    return tuple(sheet(f"published-{number}", section) for number, section in enumerate(theirs, start=1))
 
 
 def tasks_sheet(table: Table) -> Sheet | None:
