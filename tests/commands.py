@@ -1,10 +1,15 @@
-"""Every command of the command line, by the words that call it: `demo`, `encoders list`."""
+"""Every command of the command line, by the words that call it: `demo`, `encoders list`; and what it says."""
 
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
+import pytest
 from typer.main import get_command
 
-from workbench.cli import app
+from workbench.cli import app, main
 
 
 def leaves(group: Any, words: str = "") -> dict[str, Any]:
@@ -16,3 +21,30 @@ def leaves(group: Any, words: str = "") -> dict[str, Any]:
 
 
 COMMANDS = leaves(get_command(app))
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command line came to: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    error: str
+
+
+def say(*arguments: str) -> Said:
+    """Run a command line in this process, as `workbench` does it."""
+    out, error = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error):
+        patch.setattr(sys, "argv", ["workbench", *arguments])
+        patch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as caught:
+            main()
+    return Said(int(caught.value.code or 0), out.getvalue(), error.getvalue())
+
+
+def refusal(*arguments: str) -> str:
+    """What a command line says to a user's mistake: one sentence on standard error, nothing else, exit code 2."""
+    said = say(*arguments)
+    assert said.code == 2 and said.error.startswith("error: ") and said.error.count("\n") == 1, said
+    return said.error

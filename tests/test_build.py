@@ -79,6 +79,18 @@ def test_a_random_slot_leaves_the_others_pretrained_and_does_not_depend_on_them(
     assert all(same(one, policy, name) for name in NATIVE if name != slot)
 
 
+@pytest.mark.parametrize("slot", NATIVE)
+def test_a_shuffled_slot_has_the_same_numbers_in_another_order(policy, slot):
+    spec = edited(Spec(), (Reinit(slot=slot, weights="shuffled"),))
+    first, again, other = (made(spec, seed=seed) for seed in (1, 1, 2))
+    own = dict(policy.get_submodule(slot).named_parameters())
+    for name, parameter in first.get_submodule(slot).named_parameters():
+        assert torch.equal(parameter.flatten().sort().values, own[name].flatten().sort().values)
+        assert parameter.unique().numel() < 10 or not torch.equal(parameter, own[name])
+    assert same(first, again, slot) and not same(first, other, slot) and not same(first, policy, slot)
+    assert all(same(first, policy, name) for name in NATIVE if name != slot)
+
+
 def test_the_head_of_a_seed_is_the_same_in_every_arm(policy):
     arms = [
         (Reinit(slot="vision"), Reinit(slot="language")),

@@ -18,6 +18,7 @@ from workbench.record import collected_folder
 
 NOISY = Expert(tasks=tuple(FAMILIES), episodes=6, noise=0.3)
 QUIET = Expert(tasks=("reach",), episodes=3, noise=0.0)
+MISHAPS = Expert(tasks=("reach",), episodes=6, noise=0.0, mishaps=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,41 @@ def test_the_same_recipe_gives_the_same_bits_and_another_one_others(root, noisy,
     assert open_dataset(collect(other, tmp_path / "other")).digest != noisy.digest
     folders = {collected_folder(root, recipe) for recipe in (NOISY, QUIET, other)}
     assert len(folders) == 3 and collected_folder(root, NOISY) in folders
+
+
+def states_and_actions(dataset: Dataset) -> tuple[bytes, bytes]:
+    frames = frames_of(dataset)
+    return frames.state.tobytes(), frames.action.tobytes()
+
+
+def test_mishaps_are_the_same_bits_for_the_same_recipe(tmp_path):
+    recipe = MISHAPS
+    first, again, other = (
+        open_dataset(collect(recipe.model_copy(update=change), tmp_path / name))
+        for name, change in (("first", {}), ("again", {}), ("other", {"mishaps": 0.2}))
+    )
+    assert first.digest == again.digest != other.digest
+    assert collected_folder(tmp_path, MISHAPS) != collected_folder(tmp_path, QUIET)
+
+
+def test_without_mishaps_nothing_of_a_recipe_changes(root, tmp_path):
+    """The chance of a mishap is drawn aside: the noise of the episodes is what it was, and so is the dataset's name."""
+    without = QUIET.model_copy(update={"mishaps": 0.0})
+    assert collected_folder(tmp_path, without) == collected_folder(tmp_path, QUIET)
+    rare = QUIET.model_copy(update={"mishaps": 1e-9})
+    found = states_and_actions(open_dataset(collect(rare, tmp_path / "rare")))
+    assert found == states_and_actions(open_data(root, QUIET))
+
+
+def test_after_a_mishap_the_experts_action_is_recorded_and_something_else_was_done(tmp_path):
+    """Without noise every move that is not the recorded one is a mishap: about as many as were asked for."""
+    frames = frames_of(open_dataset(collect(MISHAPS, tmp_path / "data")))
+    same = np.flatnonzero(frames.episode[1:] == frames.episode[:-1])
+    moved = (frames.state[same + 1, :3] - frames.state[same, :3]) / STEP
+    astray = np.abs(moved - frames.action[same, :3]).max(axis=1) > 0.2
+    assert astray.mean() == pytest.approx(MISHAPS.mishaps, abs=0.12)
+    free = np.abs(moved[astray]).max(axis=0)
+    assert (free > 0.6).all()  # any direction, up to the largest move
 
 
 def test_splits_give_disjoint_demonstrations(root, tmp_path):

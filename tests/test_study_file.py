@@ -74,6 +74,7 @@ def test_fields_are_changed_from_the_command_line():
         ("arms.freeze-visoin.seeds=[1]", "No member named 'freeze-visoin'. Did you mean 'freeze-vision'"),
         ("budget.steps.more=1", "budget.steps has no fields of its own"),
         ("name.first.second=1", "name.first: there are no fields below it"),
+        ("arms.freeze-vision.edits.0.slot=language", "what is listed there has no names to choose by"),
     ],
 )
 def test_a_wrong_change_is_one_plain_sentence(change: str, message: str):

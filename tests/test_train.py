@@ -104,6 +104,33 @@ def test_weight_decay_is_decoupled_from_the_gradient():
     assert model.weight.item() == pytest.approx(1 - 0.1 * 0.5)
 
 
+def test_a_parameters_factor_scales_its_step_and_no_other(model):
+    """Adam's first step moves every weight by the rate, so what moved is the rate that was used."""
+    before = [p.detach().clone() for p in model.parameters()]
+    budget = Budget(steps=1, learning_rate=0.01, warmup_steps=0)
+    step = run(model, budget, rate_of={"weight": 0.1, "bias": 1.0}.__getitem__)[0]
+    moved = [(p.detach() - old).abs() for p, old in zip(model.parameters(), before, strict=True)]
+    assert step.learning_rate == pytest.approx(0.01)  # the budget's is the one that is reported
+    torch.testing.assert_close(moved[0], torch.full_like(moved[0], 0.001), rtol=1e-2, atol=0)
+    torch.testing.assert_close(moved[1], torch.full_like(moved[1], 0.01), rtol=1e-2, atol=0)
+
+
+def test_factors_follow_the_schedule_and_one_more_factor_is_one_more_group(model, monkeypatch):
+    made: list[torch.optim.AdamW] = []
+
+    class Seen(torch.optim.AdamW):
+        def __init__(self, *given, **more):
+            super().__init__(*given, **more)
+            made.append(self)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Seen)
+    budget = Budget(steps=4, learning_rate=0.01, warmup_steps=1)
+    run(model, budget)
+    run(model, budget, rate_of=lambda name: 0.5 if name == "weight" else 1.0)
+    last = learning_rate(budget, 3)
+    assert [[group["lr"] for group in one.param_groups] for one in made] == [[last], [0.5 * last, last]]
+
+
 def test_only_what_requires_a_gradient_is_trained(model):
     model.bias.requires_grad_(False)
     before = [p.detach().clone() for p in model.parameters()]

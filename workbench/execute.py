@@ -23,12 +23,13 @@ from workbench.compute import Place, place
 from workbench.errors import RunFailed, UserError
 from workbench.evaluate import Played, Player, in_manifest_order, play, play_expert
 from workbench.film import write_films
-from workbench.imitate import ActionScale, Batch, Demonstrations, imitation_loss
+from workbench.imitate import ActionScale
 from workbench.interventions import for_training
 from workbench.ledger import Audit
+from workbench.lesson import Lesson, demonstrations, injection
 from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, Replay, needs
 from workbench.player import player_of
-from workbench.policy import Policy, slot_of
+from workbench.policy import Policy
 from workbench.record import begin, open_record, write_episodes, write_json
 from workbench.revision import revision
 from workbench.train import Step, train
@@ -94,12 +95,16 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
     colour, tasks = frames.image.mean(axis=(0, 1, 2)).round().astype(np.uint8), frames.tasks
     inputs = plan.inputs if isinstance(plan, Finetune) else Inputs()
     frames = for_training(frames, inputs, mean_colour=colour, seed=plan.seed)
-    data = Demonstrations(frames, scale, backbone=backbone, chunk=plan.budget.chunk)
     adapt(policy, plan.spec, seed=plan.seed)
     spot = place(plan.compute)
     spot.settle(policy)
+    if isinstance(plan, Finetune):
+        lesson = demonstrations(plan, policy, frames, scale=scale, backbone=backbone, spot=spot)
+    else:
+        state = dataset.statistics["observation.state"]
+        lesson = injection(plan, policy, frames, scale=scale, state=state, backbone=backbone, spot=spot)
     began = time.perf_counter()
-    losses = _fit(plan, policy, data, spot, folder, report)
+    losses = _fit(plan, policy, lesson, spot, folder, report)
     training_seconds = time.perf_counter() - began
     result: dict[str, Any] = {
         "weights_sha256": save_weights(policy, folder),
@@ -125,23 +130,23 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
 
 
 def _fit(
-    plan: Finetune | Inject, policy: Policy, data: Demonstrations, spot: Place, folder: Path, report: Report
+    plan: Finetune | Inject, policy: Policy, lesson: Lesson, spot: Place, folder: Path, report: Report
 ) -> list[float]:
     """Trains the policy under audit, writes log and ledger, and returns the loss of every step."""
 
-    def loss(batch: Batch) -> Mapping[str, Tensor]:
+    def loss(batch: Any) -> Mapping[str, Tensor]:
         with spot.autocast():
-            return imitation_loss(policy, batch.to(spot.device))
+            return lesson.loss(batch)
 
     audit, losses = Audit(policy, plan.spec), list[float]()
     with (folder / "log.jsonl").open("w", buffering=1) as log, torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)  # layers that draw while they train (dropout) know the global generator only
         for step in train(
-            policy,
-            data.batches(plan.budget.batch, seed=plan.seed),
+            lesson.model,
+            lesson.batches,
             loss=loss,
             budget=plan.budget,
-            rate_of=lambda name: plan.spec.slot(slot_of(name)).rate,
+            rate_of=lambda name: lesson.rate_of(name, plan.spec),
             after_backward=lambda: audit.after_backward(policy),
         ):
             log.write(json.dumps(_logged(step)) + "\n")

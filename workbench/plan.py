@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from workbench.benchmarks.contract import Protocol, Split
-from workbench.errors import unknown
+from workbench.errors import UserError, unknown
+from workbench.objectives.facts import facts
 from workbench.spec import SLOTS, SlotName, Spec, Value, digest, later
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -95,6 +96,17 @@ class Compute(Value):
     gradient_checkpointing: bool = False
 
 
+def _objective(name: str) -> str:
+    try:
+        facts(name)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    return name
+
+
+Objective = Annotated[str, AfterValidator(_objective)]
+
+
 class Inputs(Value):
     """What the policy is given in place of what the camera sees and the user says.
 
@@ -144,10 +156,10 @@ class Finetune(Value):
 
 
 class Inject(Value):
-    """Train on a control signal; the product is the vision encoder's weights."""
+    """Train on a control signal, or a negative control; the product is the vision encoder's weights."""
 
     kind: Literal["inject"] = "inject"
-    objective: Literal["behaviour-cloning"] = "behaviour-cloning"
+    objective: Objective = "behaviour-cloning"
     spec: Spec
     data: Data
     budget: Budget

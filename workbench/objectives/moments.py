@@ -1,0 +1,107 @@
+"""Moments of demonstrations, and what an objective may read of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workbench.backbones.contract import Backbone, Words
+from workbench.data.contract import Frames
+from workbench.data.statistics import Normalisation, Statistics, normalise
+from workbench.imitate import ActionScale
+
+# B moments  H, W pixels  K steps  A action dimensions  S state width
+
+
+class Moments:
+    """The frames of many episodes in memory; `batches(seed)` shuffles them anew each epoch, the same for a seed."""
+
+    def __init__(self, frames: Frames, scale: ActionScale, *, state: Statistics, backbone: Backbone) -> None:
+        starts_N = np.flatnonzero(frames.step == 0)[np.cumsum(frames.step == 0) - 1]
+        ends_N = np.append(np.flatnonzero(frames.step == 0)[1:], len(frames)) - 1
+        ends_N = ends_N[np.cumsum(frames.step == 0) - 1]
+        self.image = torch.from_numpy(frames.image)
+        self.action = torch.from_numpy(scale.to_policy(frames.action))
+        self.state = torch.from_numpy(normalise(frames.state, state, Normalisation.MEAN_STD).astype(np.float32))
+        self.first, self.last = torch.from_numpy(starts_N), torch.from_numpy(ends_N)
+        self.task = torch.from_numpy(frames.task_index)
+        self.words = backbone.tokenize(frames.tasks)
+
+    def batches(self, size: int, *, seed: int, device: torch.device) -> Iterator["Signals"]:
+        random = np.random.default_rng(seed)
+        count = len(self.image)
+        order = np.empty(0, np.int64)
+        while True:
+            while len(order) < size:
+                order = np.concatenate([order, random.permutation(count)])
+            rows, order = torch.from_numpy(order[:size]), order[size:]
+            yield Signals(self, rows, device, tuple(rows.tolist()))
+
+
+@dataclass(frozen=True)
+class Signals:
+    """B moments, read where they are needed; everything comes on the device that is computed on."""
+
+    source: Moments = field(repr=False)
+    rows_B: Tensor = field(repr=False)
+    device: torch.device = field(repr=False)
+    frames: tuple[int, ...]
+
+    def _rows(self, steps: int) -> Tensor:
+        """The same moments so many steps later, their episode's last frame at the most."""
+        return torch.minimum(self.rows_B + steps, self.source.last[self.rows_B])
+
+    @property
+    def image_BHWC(self) -> Tensor:
+        """What is seen at each moment, uint8."""
+        return self.source.image[self.rows_B].to(self.device)
+
+    def later_BHWC(self, steps: int) -> Tensor:
+        """What is seen so many steps later; the episode's last picture where it ends before."""
+        return self.source.image[self._rows(steps)].to(self.device)
+
+    @property
+    def goal_BHWC(self) -> Tensor:
+        """The last picture of each moment's episode."""
+        return self.source.image[self.source.last[self.rows_B]].to(self.device)
+
+    @property
+    def start_BHWC(self) -> Tensor:
+        """The first picture of each moment's episode."""
+        return self.source.image[self.source.first[self.rows_B]].to(self.device)
+
+    def actions(self, steps: int) -> tuple[Tensor, Tensor]:
+        """The next actions `[B, K, A]` in [-1, 1], and `[B, K]`, true past the episode's end (its last is repeated)."""
+        wanted_BK = self.rows_B[:, None] + torch.arange(steps)
+        last_B1 = self.source.last[self.rows_B][:, None]
+        action_BKA = self.source.action[torch.minimum(wanted_BK, last_B1)]
+        return action_BKA.to(self.device), (wanted_BK > last_B1).to(self.device)
+
+    @property
+    def state_BS(self) -> Tensor:
+        """The robot's state, each value of mean 0 and standard deviation 1 over the data."""
+        return self.source.state[self.rows_B].to(self.device)
+
+    @property
+    def progress_B(self) -> Tensor:
+        """Share of the episode that is over, 0 … 1."""
+        first_B, last_B = self.source.first[self.rows_B], self.source.last[self.rows_B]
+        return ((self.rows_B - first_B) / (last_B - first_B).clamp(min=1)).float().to(self.device)
+
+    @property
+    def episode_B(self) -> Tensor:
+        """A number for each moment's episode: equal numbers, same episode."""
+        return self.source.first[self.rows_B].to(self.device)
+
+    @property
+    def task_B(self) -> Tensor:
+        """A number for each moment's instruction."""
+        return self.source.task[self.rows_B].to(self.device)
+
+    @property
+    def words(self) -> Words:
+        """Each moment's instruction, tokenised as the policy reads it."""
+        task_B = self.source.task[self.rows_B]
+        return Words(self.source.words.ids_BT[task_B], self.source.words.mask_BT[task_B]).to(self.device)
