@@ -13,10 +13,11 @@ import numpy as np
 
 from ablations.contrasts import declared, exploratory
 from ablations.outcomes import ArmRecord, SlotFact, StudyRecord
-from ablations.roles import NEW, Part, Role, described, roles
+from ablations.roles import NEW, Part, Role, controls, described, roles
 from ablations.statistics.cell import cell
 from ablations.statistics.contrast import contrast
 from ablations.statistics.design import Outcomes, shared
+from ablations.statistics.gain import specific_gain
 from ablations.statistics.interval import ENOUGH_SEEDS, Estimate, Interval
 from ablations.statistics.recovery import recovery
 from ablations.statistics.shapley import shapley
@@ -42,7 +43,7 @@ def bottleneck(record: StudyRecord) -> Table:
     own = {slot: cost for slot, cost in costs.items() if slot != NEW}
     decision = decide(own, {slot: frozen[slot].outcomes for slot in own})
     words = slot_words(own, decision)
-    rows = tuple(_slot(slot, arms, words) for slot in SLOTS if slot != NEW or slot in frozen)
+    rows = tuple(_slot(slot, arms, words, record) for slot in SLOTS if slot != NEW or slot in frozen)
     where = f"with backbone {record.backbone}, head {record.head}, on {record.benchmark}"
     return Table(
         study=record.study,
@@ -75,7 +76,7 @@ def _difference(arms: Arms, a: Role, b: Role) -> Estimate | None:
     return contrast(arms[a].outcomes, arms[b].outcomes) if a in arms and b in arms else None
 
 
-def _slot(slot: str, arms: Arms, words: Mapping[str, str]) -> SlotRow:
+def _slot(slot: str, arms: Arms, words: Mapping[str, str], record: StudyRecord) -> SlotRow:
     def between(a: Part, b: Part) -> Figure | None:
         """Roles of the whole model take no slot."""
         whole = (Part.TRAINED, Part.HEAD_ONLY)
@@ -93,6 +94,7 @@ def _slot(slot: str, arms: Arms, words: Mapping[str, str]) -> SlotRow:
         random_floor=_seen(cell(floor), len(floor)),
         injection_gain=between(Part.INJECTED_FROZEN, Part.FROZEN),
         trained_injection_gain=between(Part.INJECTED_TRAINED, Part.TRAINED),
+        specific_gain=_specific(slot, arms, record),
         recovery=_recovery(slot, arms),
         seeds=cost.seeds if cost else 0,
         mde=cost.smallest_detectable if cost else None,
@@ -109,6 +111,12 @@ def _recovery(slot: str, arms: Arms) -> Figure | None:
     roles = (Role(Part.INJECTED_FROZEN, slot), Role(Part.FROZEN, slot), Role(Part.TRAINED))
     injected, frozen, trained = (_outcomes(arms, role) for role in roles)
     return _seen(recovery(injected, frozen, trained=trained), len(shared(injected, frozen, trained)))
+
+
+def _specific(slot: str, arms: Arms, record: StudyRecord) -> Figure | None:
+    against = {name: arm.outcomes for name, arm in controls(record.arms, slot).items()}
+    gain = specific_gain(_outcomes(arms, Role(Part.INJECTED_FROZEN, slot)), against)
+    return None if gain is None else _seen(gain, gain.seeds)
 
 
 def _figure(estimate: Estimate | None) -> Figure | None:

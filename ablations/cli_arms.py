@@ -157,7 +157,8 @@ def mask(
 
 @app.command()
 def inject(
-    objective: Annotated[str, typer.Argument(help="The control signal; a wrong name lists the choices.")],
+    objective: Annotated[str | None, typer.Argument(help="The control signal, or a negative control.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the objectives and controls, and do nothing.")] = False,
     study: Study = "demo",
     seeds: Seeds = None,
     root: Root = Path("runs"),
@@ -171,6 +172,10 @@ def inject(
     """
     from ablations.beside import injected
     from ablations.beside_screen import Asked, show_beside
+    from workbench.objective_screen import list_objectives
 
+    if list_ or objective is None:
+        list_objectives(format)
+        return
     asked = Asked(study, seeds, root, workers, dry_run, format)
     show_beside(lambda base: injected(base, objective), asked)

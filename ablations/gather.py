@@ -9,6 +9,7 @@ from ablations.arms import Arm
 from ablations.bottleneck import ArmRecord, SlotFact, StudyRecord
 from ablations.study import TRAINING, Study, Wanted, arm_runs, wanted
 from workbench.errors import UserError
+from workbench.objectives.facts import facts
 from workbench.plan import Inject, Replay
 from workbench.record import Record, find
 from workbench.spec import SLOTS, edited
@@ -91,6 +92,7 @@ def _arm(study: Study, arm: Arm, runs: Sequence[Wanted], records: Mapping[str, R
         replaced=any(row["module"] != "native" for slot, row in rows.items() if slot != "head"),
         inputs=arm.inputs,
         retrained=arm.retrained,
+        control=_is_control(study, arm),
         otherwise=_otherwise(study, arm),
         trainable_parameters=sum(row["trainable"] for row in rows.values()) if rows else None,
         seconds=float(np.mean(seconds)) if seconds else None,
@@ -98,6 +100,13 @@ def _arm(study: Study, arm: Arm, runs: Sequence[Wanted], records: Mapping[str, R
         failed={seed: record.error for seed, record in done.items() if record.error is not None},
         missing=tuple(seed for seed in seeds if seed not in done),
     )
+
+
+def _is_control(study: Study, arm: Arm) -> bool:
+    """Whether a slot starts from an injection that the study declares with an objective that is a control."""
+    spec = edited(study.base, arm.edits)
+    named = [spec.slot(slot).weights.removeprefix("injection:") for slot in SLOTS]
+    return any(facts(study.injections[name].objective).control for name in named if name in study.injections)
 
 
 def _different_seeds(arm: Arm, whole: Mapping[int, Record]) -> None:

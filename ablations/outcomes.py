@@ -24,8 +24,9 @@ class ArmRecord:
 
     `reference` is what plays in place of a model, if anything. `slots` is empty while no run of the arm is recorded.
     `replaced`: a slot holds another architecture. `inputs` are what it is given, at test or, `retrained`, at training
-    too. `otherwise` is how else it differs from the study's base, in words. `seconds` is the mean training time of a
-    run. `failed` maps a seed to why its run stopped; `missing` are seeds not yet run.
+    too. `control`: its encoder was injected with a negative control. `otherwise` is how else it differs from the
+    study's base, in words. `seconds` is the mean training time of a run. `failed` maps a seed to why its run stopped;
+    `missing` are seeds not yet run.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ArmRecord:
     replaced: bool
     inputs: Inputs
     retrained: bool
+    control: bool
     otherwise: tuple[str, ...]
     trainable_parameters: int | None
     seconds: float | None

@@ -58,12 +58,24 @@ def role_of(arm: ArmRecord) -> Role | None:
     """The one role that the arm's facts fit; None for LoRA, replaced modules, several slots, or no record yet."""
     if arm.reference == "expert":
         return Role(Part.EXPERT)
-    if arm.replaced or arm.otherwise or set(arm.slots) != set(SLOTS):
+    if arm.control or not _plain(arm):
         return None
     role, changed = _ROLES.get(_facts(arm.slots)), changed_inputs(arm)
     if not changed:
         return role
     return Role(Part.RETRAINED if arm.retrained else Part.AT_TEST, changed) if role == Role(Part.TRAINED) else None
+
+
+def controls(arms: Iterable[ArmRecord], slot: str) -> dict[str, ArmRecord]:
+    """The arms whose slot was injected with a negative control and then frozen, by name."""
+    wanted = Role(Part.INJECTED_FROZEN, slot)
+    found = (arm for arm in arms if arm.control and _plain(arm) and not changed_inputs(arm))
+    return {arm.name: arm for arm in found if _ROLES.get(_facts(arm.slots)) == wanted}
+
+
+def _plain(arm: ArmRecord) -> bool:
+    """Whether its ledger tells all that there is to an arm's model."""
+    return not (arm.replaced or arm.otherwise) and set(arm.slots) == set(SLOTS)
 
 
 def changed_inputs(arm: ArmRecord) -> str:

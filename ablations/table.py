@@ -83,7 +83,10 @@ class ContrastRow(Value):
 
 
 class SlotRow(Value):
-    """One slot of the model. `seeds`, `mde` and `screening` speak of its freeze cost."""
+    """One slot of the model. `seeds`, `mde` and `screening` speak of its freeze cost.
+
+    `specific_gain` is the injected arm minus the best negative control, with the interval of the smallest of all gains.
+    """
 
     slot: str
     freeze_cost: Figure | None
@@ -92,6 +95,7 @@ class SlotRow(Value):
     random_floor: Figure | None
     injection_gain: Figure | None
     trained_injection_gain: Figure | None
+    specific_gain: Figure | None
     recovery: Figure | None
     seeds: int
     mde: float | None

@@ -63,6 +63,7 @@ def arm(name: str, slots: Mapping[str, SlotFact], outcomes: Mapping[int, np.ndar
         reference=None,
         inputs=Inputs(),
         retrained=False,
+        control=False,
         otherwise=(),
         trainable_parameters=412_345,
         seconds=41.0,

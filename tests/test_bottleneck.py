@@ -194,6 +194,19 @@ def test_two_arms_with_one_role_are_noted_and_the_first_is_used(study, table):
     assert "'freeze-vision' and 'twin' are both 'vision frozen'; the slots' rows use the first." in doubled.notes
 
 
+def test_the_specific_gain_is_over_the_best_negative_control(study):
+    vision = facts(vision=injected("frozen"))
+    frozen = next(one for one in study.arms if one.name == "freeze-vision").outcomes
+    never = {seed: np.zeros_like(won) for seed, won in frozen.items()}
+    against = (arm("sham", vision, frozen, control=True), arm("worse", vision, never, control=True))
+    found = row(bottleneck(replace(study, arms=(*study.arms, *against))), "vision")
+    assert found.specific_gain is not None and found.injection_gain == row(bottleneck(study), "vision").injection_gain
+    assert found.specific_gain.value == pytest.approx(
+        success(study, "injected-frozen") - success(study, "freeze-vision")
+    )
+    assert row(bottleneck(study), "vision").specific_gain is None
+
+
 def test_a_column_whose_arm_is_missing_is_null(study):
     lacking = bottleneck(without(study, "injected-frozen", "head-only", "blank-image", "freeze-projector"))
     vision = row(lacking, "vision")

@@ -143,6 +143,7 @@ EVIDENCE = (
     column("pretraining value", "pretraining_value", points, meaning="all trained − this slot random, trained"),
     column("random floor", "random_floor", percent, meaning="success with this slot random and frozen, in %"),
     column("injection gain", "injection_gain", points, meaning="injected, frozen − frozen"),
+    column("specific gain", "specific_gain", points, meaning="injected, frozen − the best negative control"),
     column("trained injection", "trained_injection_gain", points, meaning="injected, trained − all trained"),
     column("recovery", "recovery", percent, meaning="injection gain ÷ freeze cost in %, where the cost is above 0"),
 )

@@ -31,11 +31,25 @@ OBJECTIVES: dict[str, Facts] = {
         reaches=THROUGH,
         paper="arXiv:2601.03309, §4.4",
     ),
+    "permuted-actions": Facts(
+        does="behaviour cloning of the actions of other moments of the same task",
+        reads=("instruction", "actions"),
+        reaches=THROUGH,
+        paper="control",
+        control=True,
+    ),
+    "permuted-actions-across-tasks": Facts(
+        does="behaviour cloning of the actions of other moments of any task",
+        reads=("instruction", "actions"),
+        reaches=THROUGH,
+        paper="control",
+        control=True,
+    ),
     "state": Facts(
         does="the robot's state (tip and gripper) from one picture",
         reads=("state",),
         reaches=VISION,
-        paper="arXiv:2504.13181, §3",
+        paper="none: a supervised target",
     ),
 }
 

@@ -1,7 +1,7 @@
 """Moments of demonstrations, and what an objective may read of them."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ class Moments:
         self.first, self.last = torch.from_numpy(starts_N), torch.from_numpy(ends_N)
         self.task = torch.from_numpy(frames.task_index)
         self.words = backbone.tokenize(frames.tasks)
+        self.shuffled = {same: torch.from_numpy(_shuffled(frames.task_index, same)) for same in (True, False)}
 
     def batches(self, size: int, *, seed: int, device: torch.device) -> Iterator["Signals"]:
         random = np.random.default_rng(seed)
@@ -52,6 +53,10 @@ class Signals:
     def _rows(self, steps: int) -> Tensor:
         """The same moments so many steps later, their episode's last frame at the most."""
         return torch.minimum(self.rows_B + steps, self.source.last[self.rows_B])
+
+    def elsewhere(self, *, same_task: bool) -> "Signals":
+        """Another moment for each, always the same one: of the same task, or of any. For controls without a signal."""
+        return replace(self, rows_B=self.source.shuffled[same_task][self.rows_B])
 
     @property
     def image_BHWC(self) -> Tensor:
@@ -105,3 +110,15 @@ class Signals:
         """Each moment's instruction, tokenised as the policy reads it."""
         task_B = self.source.task[self.rows_B]
         return Words(self.source.words.ids_BT[task_B], self.source.words.mask_BT[task_B]).to(self.device)
+
+
+def _shuffled(task_N: np.ndarray, same_task: bool) -> np.ndarray:
+    """A moment for each moment: a permutation of all, or one within each task."""
+    random = np.random.default_rng(17)
+    if not same_task:
+        return random.permutation(len(task_N))
+    found = np.empty(len(task_N), np.int64)
+    for task in np.unique(task_N):
+        rows = np.flatnonzero(task_N == task)
+        found[rows] = random.permutation(rows)
+    return found

@@ -11,6 +11,8 @@ from workbench.objectives.state import State
 
 BUILDERS: dict[str, Callable[[Sizes], Objective]] = {
     "behaviour-cloning": lambda sizes: BehaviourCloning(),
+    "permuted-actions": lambda sizes: BehaviourCloning("same task"),
+    "permuted-actions-across-tasks": lambda sizes: BehaviourCloning("any task"),
     "state": State,
 }
 """By the names of `facts.OBJECTIVES`; a test compares them."""
