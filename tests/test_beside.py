@@ -143,7 +143,7 @@ def test_an_injection_goes_into_the_encoder_that_the_study_has():
         (lambda: inputs_with("image", "seen"), "'seen'"),
         (lambda: masked(Inputs(image="noise"), retrained=True), "image-noise: a policy is not trained on noise"),
         (lambda: masked(Inputs(instruction="task-id"), retrained=False), "means nothing to a policy"),
-        (lambda: injected(SMOKE, "foo"), "No objective named 'foo'. Known: behaviour-cloning"),
+        (lambda: injected(SMOKE, "foo"), "No objective named 'foo'. Known: action-regression, behaviour-cloning"),
         (
             lambda: injected(SMOKE.model_copy(update={"data": Folder(path="mine")}), "behaviour-cloning"),
             "demonstrations of study 'smoke' are a folder",

@@ -110,4 +110,4 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_done(words: tuple[
     ],
 )
 def test_a_mistake_is_one_sentence(words: tuple[str, ...], said: str, tmp_path: Path):
-    assert said in refusal(*words, "--root", str(tmp_path / "runs"))
+    assert said in refusal(*words, "--root", str(tmp_path / "runs"), "--dry-run")

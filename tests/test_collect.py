@@ -128,6 +128,18 @@ def test_without_mishaps_nothing_of_a_recipe_changes(root, tmp_path):
     assert found == states_and_actions(open_data(root, QUIET))
 
 
+def test_the_noise_of_an_episode_is_drawn_from_a_generator_of_its_own(tmp_path):
+    """Two steps in a row: whatever else were drawn from it would move the second one."""
+    frames = frames_of(open_dataset(collect(Expert(tasks=("reach",), episodes=3), tmp_path / "noisy")))
+    for state in range(3):
+        drawn = np.random.default_rng([SPLIT_SEEDS["finetune"], state, 7])
+        first = np.flatnonzero(frames.episode == state)[0]
+        for row in (first, first + 1):
+            moved = (frames.state[row + 1, :3] - frames.state[row, :3]) / STEP
+            executed = np.clip(frames.action[row, :3] + drawn.normal(0.0, 0.3, 3), -1, 1)
+            np.testing.assert_allclose(moved[:2], executed[:2], atol=1e-4)
+
+
 def test_after_a_mishap_the_experts_action_is_recorded_and_something_else_was_done(tmp_path):
     """Without noise every move that is not the recorded one is a mishap: about as many as were asked for."""
     frames = frames_of(open_dataset(collect(MISHAPS, tmp_path / "data")))

@@ -1,7 +1,6 @@
 """What a study would cost: parameters and bytes as they turn out, operations that can be compared, time by them."""
 
 import json
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,6 @@ HEADER = 20_000
 """Bytes with which a safetensors file begins: names, shapes, places."""
 
 
-@cache
 def cost(*edits: SetTune, batch: int = 16) -> Cost:
     return training_cost(edited(Spec(), edits), chunk=4, batch=batch)
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from workbench.backbones.registry import EMBEDDED
 from workbench.benchmarks.contract import Protocol
+from workbench.build import build
 from workbench.collect import collect
 from workbench.errors import UserError
 from workbench.evaluate import Player
@@ -245,6 +246,22 @@ def test_a_policy_trained_without_its_instruction_is_told_nothing_when_it_plays(
     told.clear()
     without = done(finetune(seed=0, inputs=Inputs(instruction="blank")), root)
     assert told == {""} and without.result["weights_sha256"] != given.result["weights_sha256"]
+
+
+def test_a_slots_learning_rate_is_its_own(root):
+    """After the first step a weight has moved by the learning rate, whatever its gradient: that is AdamW."""
+    once = BUDGET.model_copy(update={"steps": 1, "warmup_steps": 0, "schedule": "constant"})
+    moved = {}
+    for rate in (1.0, 0.1):
+        record = done(finetune(Spec(language=Slot(rate=rate)), budget=once), root)
+        before = build(Spec(), 0, chunk=BUDGET.chunk, root=root)[0].state_dict()
+        after = load_file(record.folder / WEIGHTS)
+        moved[rate] = {
+            slot: max(float((after[k] - v).abs().max()) for k, v in before.items() if k.startswith(f"{slot}."))
+            for slot in ("vision", "language")
+        }
+    assert moved[0.1]["vision"] == pytest.approx(moved[1.0]["vision"], rel=0.01)
+    assert moved[0.1]["language"] == pytest.approx(0.1 * moved[1.0]["language"], rel=0.05)
 
 
 def test_the_experts_run_has_outcomes_films_and_no_weights(root):

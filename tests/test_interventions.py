@@ -177,5 +177,5 @@ def test_what_only_a_scene_knows_is_not_trained_on(inputs: dict[str, str]):
 
 
 def test_a_policy_that_learned_words_is_not_given_task_ids():
-    with pytest.raises(ValidationError, match="set retrained = true"):
+    with pytest.raises(ValidationError, match="train it so too"):
         Arm.model_validate({"name": "numbered", "inputs": {"instruction": "task-id"}})
