@@ -12,7 +12,8 @@ from ablations.gather import gather
 from ablations.notation import effect, percent, plural, points, probability
 from ablations.statistics.cell import cell
 from ablations.statistics.contrast import contrast, equivalent, mcnemar
-from ablations.statistics.design import Outcomes
+from ablations.statistics.design import Outcomes, shared
+from ablations.statistics.sequential import decided_at
 from ablations.study_file import read_study
 from ablations.table import Figure
 from workbench.errors import UserError, unknown
@@ -31,11 +32,13 @@ def show_difference(a: str, b: str, study: str | None, root: Path, format: Liter
         nothing = " and ".join(name for name, played in ((a, first), (b, second)) if not played)
         raise UserError(f"Nothing that {nothing} played is recorded in {root}: there is nothing to compare.")
     exact, same = mcnemar(first, second), equivalent(estimate, MARGIN)
+    decided = {seed: int(decided_at(first[seed], second[seed])) for seed in shared(first, second)}
     if format == "json":
         interval = {"difference": estimate.value, "ci95": [estimate.low, estimate.high], "p": estimate.p}
         judged = {"seeds": estimate.seeds, "mde": estimate.smallest_detectable, "mcnemar": exact, "equivalent": same}
         arms = {"a": a, "b": b, "success": {a: _success(first).value, b: _success(second).value}}
-        print(json.dumps(arms | interval | judged | {"paired": estimate.paired}, indent=1))
+        sooner = {"paired": estimate.paired, "decided_after": decided}
+        print(json.dumps(arms | interval | judged | sooner, indent=1))
         return
     for name, played in ((a, first), (b, second)):
         _print_success(name, played)
@@ -45,6 +48,8 @@ def show_difference(a: str, b: str, study: str | None, root: Path, format: Liter
     console.print(f"smallest detectable effect {effect(estimate.smallest_detectable)} points, {paired}")
     if exact:
         console.print(f"McNemar within each seed: {', '.join(probability(p) for p in exact.values())}")
+        after = ", ".join(str(episodes) if episodes else "never" for episodes in decided.values())
+        console.print(f"episodes until they are told apart within each seed (anytime-valid): {after}")
     console.print(f"equivalent within ±{100 * MARGIN:.0f} points (TOST): {'yes' if same else 'not shown'}")
     if figure.screening:
         console.print("* screening: fewer than 3 training seeds support no claim.")

@@ -50,6 +50,8 @@ def test_two_arms_are_paired_over_all_their_seeds(planted: tuple[str, Path]):
     each = [won(planted, "all-trained", s).mean() - won(planted, "freeze-vision", s).mean() for s in range(3)]
     assert found["difference"] == pytest.approx(np.mean(each)) and found["seeds"] == 3 and found["paired"]
     assert set(found["mcnemar"]) == {"0", "1", "2"} and found["p"] < 0.05 and not found["equivalent"]
+    assert set(found["decided_after"]) == {"0", "1", "2"}
+    assert all(0 < episodes <= 100 for episodes in found["decided_after"].values())
 
 
 def test_people_read_both_successes_and_how_far_the_difference_can_be_trusted(planted: tuple[str, Path]):
