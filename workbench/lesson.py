@@ -60,7 +60,13 @@ def injection(
 ) -> Lesson:
     """An encoder learns what the objective asks; the objective's own parameters are trained beside it, and dropped."""
     card = policy.vision.card
-    sizes = Sizes(card.tokens, card.dim, state=frames.state.shape[1], actions=frames.action.shape[1])
+    sizes = Sizes(
+        card.tokens,
+        card.dim,
+        state=frames.state.shape[1],
+        actions=frames.action.shape[1],
+        chunk=plan.budget.chunk,
+    )
     objective = build_objective(plan.objective, sizes, seed=plan.seed).to(spot.device)
     moments = Moments(frames, scale, state=state, backbone=backbone)
     return Lesson(

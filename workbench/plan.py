@@ -131,7 +131,7 @@ def check_inputs(inputs: Inputs, *, trained: bool) -> None:
             "give them at test, or train with 'blank', 'scrambled', 'other-episode' or 'task-id'"
         )
     if not trained and inputs.instruction == "task-id":
-        raise ValueError("'task-id' means nothing to a policy that was not trained with it; train it so too (retrained)")
+        raise ValueError("'task-id' means nothing to a policy that was not trained so; train it so too (retrained)")
 
 
 class Finetune(Value):

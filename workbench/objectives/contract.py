@@ -15,12 +15,16 @@ from workbench.policy import Policy
 
 @dataclass(frozen=True)
 class Sizes:
-    """What an objective's own parameters are made for: the encoder's tokens [N, D], S state values, A actions."""
+    """What an objective's own parameters are made for: encoder tokens [N, D], S state values, K steps of A actions.
+
+    `chunk` is K, of the budget: as many actions as a policy predicts at once.
+    """
 
     tokens: int
     dim: int
     state: int
     actions: int
+    chunk: int
 
 
 class Objective(nn.Module, ABC):

@@ -45,11 +45,49 @@ OBJECTIVES: dict[str, Facts] = {
         paper="control",
         control=True,
     ),
+    "action-regression": Facts(
+        does="the next actions from one picture, without a language model",
+        reads=("actions",),
+        reaches=VISION,
+        paper="arXiv:2601.03309, §3.2",
+    ),
+    "inverse-dynamics": Facts(
+        does="the actions between two pictures of an episode",
+        reads=("later pictures", "actions"),
+        reaches=VISION,
+        paper="arXiv:1606.07419",
+    ),
+    "time-contrastive": Facts(
+        does="which picture of many is the one a step later",
+        reads=("later pictures",),
+        reaches=VISION,
+        paper="arXiv:1704.06888, §III-A; arXiv:2203.12601",
+    ),
+    "progress": Facts(
+        does="the share of the episode that is over, seen beside its last picture",
+        reads=("last picture", "progress"),
+        reaches=VISION,
+        paper="arXiv:2210.00030, §4",
+    ),
     "state": Facts(
         does="the robot's state (tip and gripper) from one picture",
         reads=("state",),
         reaches=VISION,
         paper="none: a supervised target",
+    ),
+    "masked-image": Facts(
+        does="the pixels of hidden patches; nothing but the frames is used",
+        reads=(),
+        reaches=VISION,
+        paper="arXiv:2111.09886, §3",
+        control=True,
+    ),
+    "random-distillation": Facts(
+        does="the features of a random encoder: distillation from a teacher that knows nothing",
+        reads=(),
+        reaches=VISION,
+        paper="arXiv:2407.20179, §3",
+        control=True,
     ),
 }
 

@@ -96,6 +96,11 @@ class Signals:
         return ((self.rows_B - first_B) / (last_B - first_B).clamp(min=1)).float().to(self.device)
 
     @property
+    def left_B(self) -> Tensor:
+        """Steps to the episode's last picture, which has 0 left."""
+        return (self.source.last[self.rows_B] - self.rows_B).to(self.device)
+
+    @property
     def episode_B(self) -> Tensor:
         """A number for each moment's episode: equal numbers, same episode."""
         return self.source.first[self.rows_B].to(self.device)

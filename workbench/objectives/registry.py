@@ -4,16 +4,28 @@ from collections.abc import Callable
 
 import torch
 
+from workbench.objectives.action_regression import ActionRegression
 from workbench.objectives.behaviour_cloning import BehaviourCloning
 from workbench.objectives.contract import Objective, Sizes
+from workbench.objectives.distillation import random_distillation
 from workbench.objectives.facts import facts
+from workbench.objectives.inverse_dynamics import InverseDynamics
+from workbench.objectives.masked_image import MaskedImage
+from workbench.objectives.progress import Progress
 from workbench.objectives.state import State
+from workbench.objectives.time_contrastive import TimeContrastive
 
 BUILDERS: dict[str, Callable[[Sizes], Objective]] = {
     "behaviour-cloning": lambda sizes: BehaviourCloning(),
     "permuted-actions": lambda sizes: BehaviourCloning("same task"),
     "permuted-actions-across-tasks": lambda sizes: BehaviourCloning("any task"),
+    "action-regression": ActionRegression,
+    "inverse-dynamics": InverseDynamics,
+    "time-contrastive": TimeContrastive,
+    "progress": Progress,
     "state": State,
+    "masked-image": MaskedImage,
+    "random-distillation": random_distillation,
 }
 """By the names of `facts.OBJECTIVES`; a test compares them."""
 
