@@ -46,14 +46,15 @@ class FastTokens:
 
     def decode(self, ids: Sequence[int]) -> np.ndarray:
         """The chunk `[K, A]` of its tokens, float32. Raises `Malformed` for a sequence that is none."""
-        if unknown := [id for id in ids if not 0 <= id < self.vocabulary]:
+        tokens = {id: token for token, id in self.tokenizer.get_vocab().items()}
+        if unknown := [id for id in ids if id not in tokens]:
             raise Malformed(f"there is no action token {unknown[0]}; the vocabulary has {self.vocabulary}")
-        text = "".join(self.tokenizer.id_to_token(id) for id in ids)
+        text = "".join(tokens[id] for id in ids)
         if len(text) != self.steps * self.actions:
             raise Malformed(f"these tokens hold {len(text)} numbers, a chunk has {self.steps * self.actions}")
         numbers_KA = np.array([ord(letter) - FIRST + self.lowest for letter in text], float)
         spectrum_KA = numbers_KA.reshape(self.steps, self.actions) / self.scale
-        return idct(spectrum_KA, axis=0, norm="ortho").astype(np.float32)
+        return np.asarray(idct(spectrum_KA, axis=0, norm="ortho"), np.float32)
 
     def _numbers(self, chunk_KA: np.ndarray) -> np.ndarray:
         if chunk_KA.shape != (self.steps, self.actions):
@@ -100,7 +101,7 @@ def fit(chunks_NKA: np.ndarray, *, scale: float = 10.0, vocabulary: int = 1024) 
 
 def _spectrum(chunks_NKA: np.ndarray, scale: float) -> np.ndarray:
     """Scaled and rounded frequencies, the lowest first: whole numbers [N, K, A]."""
-    return np.rint(dct(chunks_NKA, axis=1, norm="ortho") * scale).astype(np.int64)
+    return np.rint(np.asarray(dct(chunks_NKA, axis=1, norm="ortho")) * scale).astype(np.int64)
 
 
 def _texts(numbers_NKA: np.ndarray, lowest: int) -> Iterable[str]:
