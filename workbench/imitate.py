@@ -51,6 +51,17 @@ class ActionScale:
         return np.concatenate([arm, np.where(closed_BK, 1.0, -1.0)[..., None]], axis=-1)
 
 
+def shuffled_rows(count: int, size: int, *, seed: int) -> Iterator[Tensor]:
+    """Endless batches `[size]` of `count` rows, shuffled anew each epoch; one may cross from an epoch into the next."""
+    random = np.random.default_rng(seed)
+    order = np.empty(0, np.int64)
+    while True:
+        while len(order) < size:
+            order = np.concatenate([order, random.permutation(count)])
+        rows, order = torch.from_numpy(order[:size]), order[size:]
+        yield rows
+
+
 class Demonstrations:
     """Frames in memory, tokenised once; `batches(seed)` shuffles them anew each epoch, the same for the same seed."""
 
@@ -63,13 +74,7 @@ class Demonstrations:
         self.words = backbone.tokenize(frames.tasks)
 
     def batches(self, size: int, *, seed: int) -> Iterator[Batch]:
-        random = np.random.default_rng(seed)
-        count = len(self.image)
-        order = np.empty(0, np.int64)
-        while True:
-            while len(order) < size:
-                order = np.concatenate([order, random.permutation(count)])
-            rows, order = torch.from_numpy(order[:size]), order[size:]
+        for rows in shuffled_rows(len(self.image), size, seed=seed):
             words = self.task[rows]
             yield Batch(
                 self.image[rows],

@@ -21,7 +21,7 @@ from workbench.spec import digest
 
 def for_training(frames: Frames, inputs: Inputs, *, mean_colour: np.ndarray, seed: int) -> Frames:
     """Demonstrations as a policy sees them that is trained without what `inputs` take away."""
-    first_N = np.flatnonzero(frames.step == 0)[np.cumsum(frames.step == 0) - 1]
+    first_N = frames.first_N
     starts_M, episode_N = np.unique(first_N, return_inverse=True)
     said = [frames.tasks[frames.task_index[start]] for start in starts_M]
     random = np.random.default_rng([seed, 11])

@@ -61,10 +61,20 @@ class Frames:
     def __len__(self) -> int:
         return len(self.action)
 
+    @property
+    def first_N(self) -> np.ndarray:
+        """int64 [N], the row of the first frame of each frame's episode."""
+        return np.arange(len(self)) - self.step
+
+    @property
+    def last_N(self) -> np.ndarray:
+        """int64 [N], the row of the last frame of each frame's episode."""
+        ends = np.append(np.flatnonzero(np.diff(self.episode)), len(self) - 1)
+        return ends[np.searchsorted(ends, np.arange(len(self)))]
+
     def chunks(self, size: int) -> Chunks:
         """The next `size` actions of every frame, its own first; chunks never cross into another episode."""
-        last_N = np.append(np.flatnonzero(np.diff(self.episode)), len(self) - 1)
-        last_N = last_N[np.searchsorted(last_N, np.arange(len(self)))]
+        last_N = self.last_N
         wanted_NK = np.arange(len(self))[:, None] + np.arange(size)
         return Chunks(
             action=self.action[np.minimum(wanted_NK, last_N[:, None])],

@@ -10,7 +10,7 @@ from torch import Tensor
 from workbench.backbones.contract import Backbone, Words
 from workbench.data.contract import Frames
 from workbench.data.statistics import Normalisation, Statistics, normalise
-from workbench.imitate import ActionScale
+from workbench.imitate import ActionScale, shuffled_rows
 
 # B moments  H, W pixels  K steps  A action dimensions  S state width
 
@@ -19,25 +19,16 @@ class Moments:
     """The frames of many episodes in memory; `batches(seed)` shuffles them anew each epoch, the same for a seed."""
 
     def __init__(self, frames: Frames, scale: ActionScale, *, state: Statistics, backbone: Backbone) -> None:
-        starts_N = np.flatnonzero(frames.step == 0)[np.cumsum(frames.step == 0) - 1]
-        ends_N = np.append(np.flatnonzero(frames.step == 0)[1:], len(frames)) - 1
-        ends_N = ends_N[np.cumsum(frames.step == 0) - 1]
         self.image = torch.from_numpy(frames.image)
         self.action = torch.from_numpy(scale.to_policy(frames.action))
         self.state = torch.from_numpy(normalise(frames.state, state, Normalisation.MEAN_STD).astype(np.float32))
-        self.first, self.last = torch.from_numpy(starts_N), torch.from_numpy(ends_N)
+        self.first, self.last = torch.from_numpy(frames.first_N), torch.from_numpy(frames.last_N)
         self.task = torch.from_numpy(frames.task_index)
         self.words = backbone.tokenize(frames.tasks)
         self.shuffled = {same: torch.from_numpy(_shuffled(frames.task_index, same)) for same in (True, False)}
 
     def batches(self, size: int, *, seed: int, device: torch.device) -> Iterator["Signals"]:
-        random = np.random.default_rng(seed)
-        count = len(self.image)
-        order = np.empty(0, np.int64)
-        while True:
-            while len(order) < size:
-                order = np.concatenate([order, random.permutation(count)])
-            rows, order = torch.from_numpy(order[:size]), order[size:]
+        for rows in shuffled_rows(len(self.image), size, seed=seed):
             yield Signals(self, rows, device, tuple(rows.tolist()))
 
 
