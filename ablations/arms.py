@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from workbench.plan import Budget, Data, Inputs, Objective, Seed, check_inputs
-from workbench.spec import Edit, Name, Value
+from workbench.augmentation import UNCHANGED, Augmentation, check_augmentation
+from workbench.plan import Budget, Data, Inputs, Objective, Seed, check_inputs, check_signal
+from workbench.spec import Adapters, Edit, Name, Value, later
 
 
 def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
@@ -21,13 +22,17 @@ Rate = Annotated[float, Field(gt=0)]
 class Arm(Value):
     """A name and what makes it out of the study's base.
 
-    `edits` change the model, `inputs` what it is given: at test, or, `retrained`, at training too. `budget` changes
-    fields of the study's. `learning_rates` are all tried; the one with the most success on the selection episodes is
-    reported. `reference = "expert"` is no model at all: the benchmark's scripted expert plays.
+    It starts from the base or `after` an injection: every slot but the head has that one's weights, with its `adapters`
+    (low-rank updates) merged into them or kept. `edits` change the model, `inputs` what it is given: at test, or,
+    `retrained`, at training too. `budget` changes fields of the study's. `learning_rates` are all tried; the one with
+    the most success on the selection episodes is reported. `reference = "expert"` is no model at all: the benchmark's
+    scripted expert plays.
     """
 
     name: Name
     reference: Literal["expert"] | None = None
+    after: str | None = None
+    adapters: Adapters = "merged"
     edits: tuple[Edit, ...] = ()
     inputs: Inputs = Inputs()
     retrained: bool = False
@@ -41,6 +46,7 @@ class Arm(Value):
         changed = [name for name, field in own.items() if getattr(self, name) != field.default]
         if self.reference and changed:
             raise ValueError(f"{changed[0]} says nothing of the expert, which is no model: leave it out")
+        _check_adapters(self)
         if self.retrained and self.inputs == Inputs():
             raise ValueError("retrained is true, but inputs change nothing: name what it is trained without")
         check_inputs(self.inputs, trained=self.retrained)
@@ -52,13 +58,31 @@ class Arm(Value):
 
 
 class Injection(Value):
-    """A control signal that is trained into the vision encoder once, and shared by every arm and seed that names it."""
+    """A control signal that is trained into the vision encoder once, and shared by every arm and seed that names it.
+
+    It starts from the base, or `after` another injection as an arm does: a chain of stages, each of which is a run.
+    """
 
     objective: Objective = "behaviour-cloning"
+    after: str | None = None
+    adapters: Adapters = "merged"
     edits: tuple[Edit, ...] = ()
     data: Data
+    augmentation: Augmentation = later(UNCHANGED)
     budget: Budget
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Injection":
+        check_signal(self.objective, self.data)
+        check_augmentation(self.objective, self.augmentation)
+        _check_adapters(self)
+        return self
+
+
+def _check_adapters(stage: Arm | Injection) -> None:
+    if stage.adapters == "kept" and stage.after is None:
+        raise ValueError("adapters are 'kept', but after names no injection that they could come from")
 
 
 class Contrast(Value):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from itertools import chain, count
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
@@ -10,11 +11,14 @@ from pydantic import BaseModel
 from ablations.arms import Arm, Contrast, Injection
 from ablations.compare import ADAPTER, REFERENCE, arm_name
 from ablations.study import Study, arm_runs
+from ablations.study_file import with_digest
 from workbench.errors import UserError, unknown
 from workbench.objectives.facts import facts
-from workbench.plan import Expert, Inputs, check_inputs
+from workbench.plan import Expert, Folder, Inputs, check_inputs
 from workbench.spec import SLOTS, Edit, Frozen, LastBlocks, Lora, Reinit, Replace, SetTune, SlotName, Tune
 
+NEW_ADAPTER = '{ module = "mlp", weights = "random", tokens = "match" }'
+"""The projector of a base whose encoder is another one, as TOML says it: that of `compare.ADAPTER`."""
 TRAINED = Arm(name="all-trained")
 """The study's base as it is: what most arms are compared with."""
 
@@ -101,22 +105,26 @@ def masked(inputs: Inputs, *, retrained: bool) -> Arm:
     return Arm(name="-".join((*changed, *(["retrained"] if retrained else []))), inputs=inputs, retrained=retrained)
 
 
-def injected(study: Study, objective: str) -> tuple[Arm, Arm, Injection]:
-    """The vision encoder trained on `objective` and then frozen, its reference, and the injection.
+def injected(study: Study, objective: str, folder: Path | None = None) -> tuple[Arm, Arm, dict[str, Injection]]:
+    """The vision encoder trained on `objective` and then frozen, its reference, and the injection by its name.
 
-    The injection has as many demonstrations as the study, its budget, and episodes of its own.
+    The injection has the budget of the study and episodes of its own: those of the LeRobot dataset in `folder`, or as
+    many of the expert's as the study has.
     """
-    facts(objective)
-    if not isinstance(study.data, Expert):
+    privileged = facts(objective).privileged
+    if folder is not None:
+        data = with_digest(Folder(path=str(folder)))
+    elif isinstance(study.data, Expert):
+        data = study.data.model_copy(update={"split": "injection", "privileged": privileged})
+    else:
         raise UserError(
-            f"The demonstrations of study '{study.name}' are a folder: write the injection, with episodes of its own, "
-            "into the study."
+            f"The demonstrations of study '{study.name}' are a folder: name another one for the injection with --data."
         )
-    data = study.data.model_copy(update={"split": "injection"})
-    source = Replace(slot="vision", module=study.base.vision.module, weights=f"injection:{objective}")
+    name = arm_name(objective)
+    source = Replace(slot="vision", module=study.base.vision.module, weights=f"injection:{name}")
     edits = (source, SetTune(slot="vision", tune=Frozen()))
     injection = Injection(objective=objective, data=data, budget=study.budget)
-    return Arm(name=f"injected-{objective}-frozen", edits=edits), frozen(["vision"]), injection
+    return Arm(name=f"injected-{name}-frozen", edits=edits), frozen(["vision"]), {name: injection}
 
 
 def beside(
@@ -127,17 +135,12 @@ def beside(
     seeds: Sequence[int],
     injections: dict[str, Injection] | None = None,
 ) -> Study:
-    """The study of `arm` and `reference`: base, data, budget, protocol and compute are those of `study`."""
-    return Study(
+    """The study of `arm` and `reference`, under the conditions of `study`."""
+    return study.sibling(
         name=f"{study.name}-{arm.name}",
         question=f"What does '{arm.name}' change, beside '{reference.name}', under the budget of '{study.name}'?",
-        base=study.base,
-        data=study.data,
-        budget=study.budget,
-        protocol=study.protocol,
-        compute=study.compute,
         seeds=tuple(seeds),
-        injections=injections or {},
+        injections=injections,
         arms=(reference, arm),
         contrasts=(contrast_of(arm, reference),),
     )

@@ -22,7 +22,7 @@ from ablations.table import ContrastRow, Table
 from workbench.errors import UserError
 from workbench.screen import console, told_aside
 
-Made = Arm | tuple[Arm, Arm] | tuple[Arm, Arm, Injection]
+Made = Arm | tuple[Arm, Arm] | tuple[Arm, Arm, dict[str, Injection]]
 """An arm, which is compared with the trained base; or with its own reference; or with an injection that it needs."""
 
 
@@ -36,13 +36,15 @@ class Asked:
     workers: int | None
     dry_run: bool
     format: Literal["terminal", "json"]
+    changes: tuple[str, ...] = ()
+    """Made to the study first, as `--set` makes them."""
 
 
 def show_beside(make: Callable[[Study], Made], asked: Asked) -> None:
     """Build the arm out of the study, run what is missing of it and its reference, and print how they compare."""
-    study = read_study(asked.study)
+    study = read_study(asked.study, asked.changes)
     try:
-        pair = _pair(study, make(study), _seeds(asked.seeds) or usual_seeds(study))
+        pair = _pair(study, make(study), read_seeds(asked.seeds) or usual_seeds(study))
     except ValidationError as error:
         raise UserError(first_error(error, Study)) from error
     if asked.dry_run:
@@ -69,11 +71,12 @@ def _pair(study: Study, made: Made, seeds: tuple[int, ...]) -> Study:
             return beside(study, made, TRAINED, seeds=seeds)
         case (arm, reference):
             return beside(study, arm, reference, seeds=seeds)
-        case (arm, reference, injection):
-            return beside(study, arm, reference, seeds=seeds, injections={injection.objective: injection})
+        case (arm, reference, injections):
+            return beside(study, arm, reference, seeds=seeds, injections=injections)
 
 
-def _seeds(text: str | None) -> tuple[int, ...]:
+def read_seeds(text: str | None) -> tuple[int, ...]:
+    """Seeds with commas between; none where nothing is said. Raises UserError for what are no seeds."""
     if text is None:
         return ()
     try:

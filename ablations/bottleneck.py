@@ -4,7 +4,8 @@ With U the success of the arm that trains everything, F the slot frozen, X the s
 and trained, I the slot injected and frozen, J the slot injected and trained:
 
 freeze cost U - F; relief (only this slot and the head trained) - (only the head trained); pretraining value U - R;
-random floor X; injection gain I - F; trained injection gain J - U; recovery (I - F) / (U - F).
+random floor X; injection gain I - F; trained injection gain J - U; recovery (I - F) / (U - F). I and J of a slot's row
+are the first injection that is no negative control; every injection has a row of its own (`injections`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,16 +13,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ablations.contrasts import declared, exploratory
+from ablations.injections import injections
 from ablations.outcomes import ArmRecord, SlotFact, StudyRecord
-from ablations.roles import NEW, Part, Role, controls, described, roles
+from ablations.roles import NEW, Part, Role, described, roles
 from ablations.statistics.cell import cell
 from ablations.statistics.contrast import contrast
-from ablations.statistics.design import Outcomes, shared
-from ablations.statistics.gain import specific_gain
-from ablations.statistics.interval import ENOUGH_SEEDS, Estimate, Interval
-from ablations.statistics.recovery import recovery
+from ablations.statistics.design import Outcomes
+from ablations.statistics.interval import ENOUGH_SEEDS, Estimate
 from ablations.statistics.shapley import shapley
-from ablations.table import ArmRow, Figure, ShareRow, SlotRow, Table, WholeRow
+from ablations.table import ArmRow, Figure, InjectionRow, ShareRow, SlotRow, Table, WholeRow, estimated, seen
 from ablations.verdict import decide, sentence, slot_words
 from workbench.spec import SLOTS
 
@@ -43,7 +43,8 @@ def bottleneck(record: StudyRecord) -> Table:
     own = {slot: cost for slot, cost in costs.items() if slot != NEW}
     decision = decide(own, {slot: frozen[slot].outcomes for slot in own})
     words = slot_words(own, decision)
-    rows = tuple(_slot(slot, arms, words, record) for slot in SLOTS if slot != NEW or slot in frozen)
+    injected, repeated = injections(record, arms)
+    rows = tuple(_slot(slot, arms, words, injected) for slot in SLOTS if slot != NEW or slot in frozen)
     where = f"with backbone {record.backbone}, head {record.head}, on {record.benchmark}"
     return Table(
         study=record.study,
@@ -59,12 +60,13 @@ def bottleneck(record: StudyRecord) -> Table:
         screening=bool(decision.thin),
         verdict=sentence(decision, [row for row in rows if row.slot != NEW], where=where),
         slots=rows,
+        injections=injected,
         whole=_wholes(arms),
         contrasts=declared(record),
         exploratory=exploratory(record, arms.get(Role(Part.TRAINED))),
         shares=_shares(arms),
         arms=tuple(_arm(arm, record.tasks) for arm in record.arms),
-        notes=(*record.notes, *doubles),
+        notes=(*record.notes, *doubles, *repeated),
     )
 
 
@@ -76,26 +78,28 @@ def _difference(arms: Arms, a: Role, b: Role) -> Estimate | None:
     return contrast(arms[a].outcomes, arms[b].outcomes) if a in arms and b in arms else None
 
 
-def _slot(slot: str, arms: Arms, words: Mapping[str, str], record: StudyRecord) -> SlotRow:
+def _slot(slot: str, arms: Arms, words: Mapping[str, str], injected: Sequence[InjectionRow]) -> SlotRow:
     def between(a: Part, b: Part) -> Figure | None:
         """Roles of the whole model take no slot."""
         whole = (Part.TRAINED, Part.HEAD_ONLY)
         first, second = (Role(part, None if part in whole else slot) for part in (a, b))
-        return _figure(_difference(arms, first, second))
+        return estimated(_difference(arms, first, second))
 
     cost = _cost(arms, slot)
     floor = _outcomes(arms, Role(Part.RANDOM_FROZEN, slot))
+    first = arms.get(Role(Part.INJECTED_FROZEN, slot))
+    injection = next((row for row in injected if first is not None and row.frozen == first.name), None)
     absent = "not measured" if slot != NEW else "not compared: its weights are new"
     return SlotRow(
         slot=slot,
-        freeze_cost=_figure(cost),
+        freeze_cost=estimated(cost),
         relief=between(Part.WITH_HEAD, Part.HEAD_ONLY),
         pretraining_value=between(Part.TRAINED, Part.RANDOM_TRAINED),
-        random_floor=_seen(cell(floor), len(floor)),
-        injection_gain=between(Part.INJECTED_FROZEN, Part.FROZEN),
+        random_floor=seen(cell(floor), len(floor)),
+        injection_gain=injection.gain if injection else None,
         trained_injection_gain=between(Part.INJECTED_TRAINED, Part.TRAINED),
-        specific_gain=_specific(slot, arms, record),
-        recovery=_recovery(slot, arms),
+        specific_gain=injection.specific if injection else None,
+        recovery=injection.recovery if injection else None,
         seeds=cost.seeds if cost else 0,
         mde=cost.smallest_detectable if cost else None,
         screening=cost is not None and cost.screening,
@@ -105,28 +109,6 @@ def _slot(slot: str, arms: Arms, words: Mapping[str, str], record: StudyRecord) 
 
 def _outcomes(arms: Arms, role: Role) -> Outcomes:
     return arms[role].outcomes if role in arms else {}
-
-
-def _recovery(slot: str, arms: Arms) -> Figure | None:
-    roles = (Role(Part.INJECTED_FROZEN, slot), Role(Part.FROZEN, slot), Role(Part.TRAINED))
-    injected, frozen, trained = (_outcomes(arms, role) for role in roles)
-    return _seen(recovery(injected, frozen, trained=trained), len(shared(injected, frozen, trained)))
-
-
-def _specific(slot: str, arms: Arms, record: StudyRecord) -> Figure | None:
-    against = {name: arm.outcomes for name, arm in controls(record.arms, slot).items()}
-    gain = specific_gain(_outcomes(arms, Role(Part.INJECTED_FROZEN, slot)), against)
-    return None if gain is None else _seen(gain, gain.seeds)
-
-
-def _figure(estimate: Estimate | None) -> Figure | None:
-    return None if estimate is None else _seen(estimate, estimate.seeds)
-
-
-def _seen(interval: Interval | None, seeds: int) -> Figure | None:
-    if interval is None:
-        return None
-    return Figure(value=interval.value, low=interval.low, high=interval.high, seeds=seeds)
 
 
 def _wholes(arms: Arms) -> tuple[WholeRow, ...]:
@@ -151,8 +133,7 @@ def _shares(arms: Arms) -> tuple[ShareRow, ...]:
     roles[frozenset({"image", "instruction"})] = Role(Part.TRAINED)
     found = shapley({inputs: _outcomes(arms, role) for inputs, role in roles.items()}) or {}
     return tuple(
-        ShareRow(name=name, share=_seen(share, share.seeds), mde=share.smallest_detectable)
-        for name, share in found.items()
+        ShareRow(name=name, share=estimated(share), mde=share.smallest_detectable) for name, share in found.items()
     )
 
 
@@ -162,7 +143,7 @@ def _whole(name: str, a: ArmRecord | None, b: ArmRecord | None) -> WholeRow:
         name=name,
         a=a.name if a else None,
         b=b.name if b else None,
-        difference=_figure(estimate),
+        difference=estimated(estimate),
         mde=estimate.smallest_detectable if estimate else None,
     )
 

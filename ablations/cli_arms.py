@@ -1,11 +1,12 @@
 """A command for each kind of ablation: one arm beside its reference. Heavy imports live inside them."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from workbench.options import Root, Workers
+from workbench.options import Changes, Root, StudyName, Workers
 
 app = typer.Typer()
 
@@ -159,6 +160,9 @@ def mask(
 def inject(
     objective: Annotated[str | None, typer.Argument(help="The control signal, or a negative control.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the objectives and controls, and do nothing.")] = False,
+    encoder: Annotated[str | None, typer.Option(help="Another encoder than the backbone's own, on both sides.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="Another backbone than the study's.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A LeRobot dataset to inject, not the expert's episodes.")] = None,
     study: Study = "demo",
     seeds: Seeds = None,
     root: Root = Path("runs"),
@@ -170,12 +174,36 @@ def inject(
 
     Example: workbench inject behaviour-cloning
     """
-    from ablations.beside import injected
+    from ablations.beside import NEW_ADAPTER, injected
     from ablations.beside_screen import Asked, show_beside
     from workbench.objective_screen import list_objectives
 
     if list_ or objective is None:
         list_objectives(format)
         return
-    asked = Asked(study, seeds, root, workers, dry_run, format)
-    show_beside(lambda base: injected(base, objective), asked)
+    changes = [f"base.backbone={json.dumps(backbone)}"] if backbone else []
+    if encoder:
+        changes += [f"base.vision.module={json.dumps(encoder)}", f"base.projector={NEW_ADAPTER}"]
+    asked = Asked(study, seeds, root, workers, dry_run, format, tuple(changes))
+    show_beside(lambda base: injected(base, objective, data), asked)
+
+
+@app.command()
+def skills(
+    study: StudyName,
+    skills: Annotated[str | None, typer.Option(help="Which ones, such as pointing,order. Default: all.")] = None,
+    seeds: Seeds = None,
+    root: Root = Path("runs"),
+    workers: Workers = None,
+    changes: Changes = [],  # noqa: B006
+    dry_run: DryRun = False,
+    format: Format = "terminal",
+) -> None:
+    """Finetune the model of STUDY on each skill, its policy from there, and set what both gained side by side.
+
+    Example: workbench skills demo --skills pointing,planning,colours,order --seeds 0,1,2
+    """
+    from ablations.beside_screen import Asked
+    from ablations.skills_screen import show_skills
+
+    show_skills(Asked(study, seeds, root, workers, dry_run, format, tuple(changes)), skills)

@@ -9,7 +9,7 @@ from workbench.options import Root, Workers
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="""Vision encoders: which there are, what one is, and which does best in a study.
+    help="""Vision encoders: which there are, what one is, which does best in a study, and one that leaves.
 
     Example: workbench encoders compare dinov2-base siglip-base --study demo
     """,
@@ -60,3 +60,23 @@ def compare(
 
     weights = "random" if random_weights else "pretrained"
     compare_encoders(names, study, root, workers, weights=weights, format=format)
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="The id of a finished run.")],
+    folder: Annotated[Path | None, typer.Argument(help="The new folder. Default: encoder-RUN, here.")] = None,
+    to: Annotated[
+        Literal["timm", "hf", "open-clip", "folder"] | None,
+        typer.Option(help="Who shall load it; folder: the weights and their card. Default: the encoder's own library."),
+    ] = None,
+    root: Root = Path("runs"),
+    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+) -> None:
+    """Write the vision encoder of RUN as a folder that timm, transformers or open_clip load without the workbench.
+
+    Example: workbench encoders export 3f2a91c0b7de --to hf my-encoder
+    """
+    from workbench.encoder_screen import export_encoder
+
+    export_encoder(run, folder or Path(f"encoder-{run}"), root, to=to, format=format)

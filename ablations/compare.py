@@ -13,7 +13,7 @@ from ablations.arms import Arm, Contrast
 from ablations.study import Study
 from ablations.table import Table
 from workbench.errors import UserError
-from workbench.spec import SLOTS, Edit, Replace, Value, digest, edited
+from workbench.spec import Edit, Replace, Value, digest
 
 REFERENCE = "native-through-adapter"
 ADAPTER = Replace(slot="projector", module="mlp", weights="random", tokens="match")
@@ -64,23 +64,16 @@ class Comparison:
 def comparing(study: Study, names: Sequence[str], *, weights: Start = "pretrained") -> Study:
     """The study that trains each named encoder, and the native one, through a new adapter under the budget of `study`.
 
-    Base, data, budget, protocol, compute and seeds are those of `study`; its arms are not taken over. `weights` is what
-    the named encoders start from. Raises UserError for 'native' and for a name that is given twice.
+    Everything but the arms and contrasts is that of `study`. `weights` is what the named encoders start from. Raises
+    UserError for 'native' and for a name that is given twice.
     """
     _check(names)
     arms = (Arm(name=REFERENCE, edits=_reference(study)), *(_swapped(name, weights) for name in names))
-    sources = {edited(study.base, arm.edits).slot(slot).weights for arm in arms for slot in SLOTS}
-    return Study(
+    return study.sibling(
         name=f"{study.name}-encoders",
         question="Does another vision encoder do better than the native one through the same new adapter, "
         f"under the budget of the study '{study.name}'?",
-        base=study.base,
-        data=study.data,
-        budget=study.budget,
-        protocol=study.protocol,
-        compute=study.compute,
         seeds=study.seeds,
-        injections={name: one for name, one in study.injections.items() if f"injection:{name}" in sources},
         arms=arms,
         contrasts=tuple(Contrast(name=name, a=arm_name(name), b=REFERENCE) for name in names),
     )

@@ -31,7 +31,7 @@ def write_figures(table: Table, folder: Path, *, curves: Sequence[Curve] = ()) -
     pictures = {"contrasts": contrasts(table), "success": success(table)}
     if any(arm.by_task for arm in table.arms):
         pictures["tasks"] = tasks(table)
-    if any(row.recovery for row in table.slots):
+    if any(row.recovery for row in table.injections):
         pictures["recovery"] = recovery(table)
     if curves:
         pictures["curves"] = learning(table.study, curves)
@@ -75,15 +75,15 @@ def success(table: Table) -> Canvas:
 
 
 def recovery(table: Table) -> Canvas:
-    """How much of each slot's freeze cost its injection wins back, in per cent of it, where it is defined."""
-    found = [(row.slot, row.recovery) for row in table.slots if row.recovery is not None]
-    rows: Rows = [(slot, figure, f"{percent(figure)} %") for slot, figure in found]
+    """How much of its slot's freeze cost each injection wins back, in per cent of it, where it is defined."""
+    found = [(row, row.recovery) for row in table.injections if row.recovery is not None]
+    rows: Rows = [(f"{row.name} ({row.slot})", figure, f"{percent(figure)} %") for row, figure in found]
     canvas, axes = _canvas(table, rows, "Recovery: injection gain in % of the freeze cost")
-    for place, (_, figure) in enumerate(found):
-        axes.barh(place, 100 * figure.value, height=0.5, color=CLEAR, alpha=0.25)
+    for place, (row, figure) in enumerate(found):
+        axes.barh(place, 100 * figure.value, height=0.5, color=UNCLEAR if row.control else CLEAR, alpha=0.25)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.axvline(100, color="black", linewidth=0.8, linestyle=":")
-    axes.set_xlabel("recovery (%), 95 % interval; at the dotted line all of the cost is won back")
+    axes.set_xlabel("recovery (%), 95 % interval; dotted: all of the cost is won back; grey bars: negative controls")
     return canvas
 
 

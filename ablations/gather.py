@@ -1,7 +1,9 @@
 """From run records to what the table is computed from: facts of the ledger, and outcomes in manifest order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +11,8 @@ from ablations.arms import Arm
 from ablations.bottleneck import ArmRecord, SlotFact, StudyRecord
 from ablations.study import TRAINING, Study, Wanted, arm_runs, wanted
 from workbench.errors import UserError
-from workbench.objectives.facts import facts
-from workbench.plan import Inject, Replay
-from workbench.record import Record, find
+from workbench.plan import Finetune, Inject, Replay
+from workbench.record import Record, find, open_record
 from workbench.spec import SLOTS, edited
 
 SELECTION = "last step"
@@ -22,6 +23,7 @@ def gather(study: Study, root: Path) -> StudyRecord:
     runs = wanted(study)
     records = {run.id: record for run in runs if (record := find(root, run.plan)) is not None}
     _one_manifest(runs, records)
+    taught = partial(_taught, {f"run:{run.id}": run.plan for run in runs if isinstance(run.plan, Inject)}, root)
     chosen = {arm.name: _chosen(study, arm, records) for arm in study.arms}
     return StudyRecord(
         study=study.name,
@@ -33,7 +35,7 @@ def gather(study: Study, root: Path) -> StudyRecord:
         selection=SELECTION,
         budget=_budget(study),
         tasks=tuple(start.task for start in study.protocol.manifest()),
-        arms=tuple(_arm(study, arm, chosen[arm.name], records) for arm in study.arms),
+        arms=tuple(_arm(study, arm, _done(chosen[arm.name], records), taught) for arm in study.arms),
         contrasts=tuple((c.name, c.a, c.b) for c in study.contrasts),
         notes=_notes(study, chosen, records),
     )
@@ -74,8 +76,12 @@ def _chosen(study: Study, arm: Arm, records: Mapping[str, Record]) -> list[Wante
     return [run for run in reported if run.rate == best]
 
 
-def _arm(study: Study, arm: Arm, runs: Sequence[Wanted], records: Mapping[str, Record]) -> ArmRecord:
-    done = {run.seed: records[run.id] for run in runs if run.id in records}
+def _done(runs: Sequence[Wanted], records: Mapping[str, Record]) -> dict[int, Record]:
+    """The records of an arm's runs, by seed."""
+    return {run.seed: records[run.id] for run in runs if run.id in records}
+
+
+def _arm(study: Study, arm: Arm, done: Mapping[int, Record], taught: Callable[[str], str | None]) -> ArmRecord:
     whole = {seed: record for seed, record in done.items() if record.error is None}
     _different_seeds(arm, whole)
     ledgers = [record.ledger() for record in whole.values() if not isinstance(record.plan, Replay)]
@@ -88,11 +94,10 @@ def _arm(study: Study, arm: Arm, runs: Sequence[Wanted], records: Mapping[str, R
     return ArmRecord(
         name=arm.name,
         reference=arm.reference,
-        slots={slot: SlotFact(rows[slot]["weights"], rows[slot]["moved"]) for slot in SLOTS if slot in rows},
+        slots=_slots(study, arm, rows, taught),
         replaced=any(row["module"] != "native" for slot, row in rows.items() if slot != "head"),
         inputs=arm.inputs,
         retrained=arm.retrained,
-        control=_is_control(study, arm),
         otherwise=_otherwise(study, arm),
         trainable_parameters=sum(row["trainable"] for row in rows.values()) if rows else None,
         seconds=float(np.mean(seconds)) if seconds else None,
@@ -102,11 +107,28 @@ def _arm(study: Study, arm: Arm, runs: Sequence[Wanted], records: Mapping[str, R
     )
 
 
-def _is_control(study: Study, arm: Arm) -> bool:
-    """Whether a slot starts from an injection that the study declares with an objective that is a control."""
-    spec = edited(study.base, arm.edits)
-    named = [spec.slot(slot).weights.removeprefix("injection:") for slot in SLOTS]
-    return any(facts(study.injections[name].objective).control for name in named if name in study.injections)
+def _slots(
+    study: Study, arm: Arm, rows: Mapping[str, Mapping[str, Any]], taught: Callable[[str], str | None]
+) -> dict[str, SlotFact]:
+    """What happened to the slots is read from the ledger's rows; which run they start from, from the arm's plan."""
+    specs = [run.plan.spec for run in arm_runs(study, arm) if isinstance(run.plan, Finetune)]
+    return {
+        slot: SlotFact(rows[slot]["weights"], rows[slot]["moved"], taught(specs[0].slot(slot).weights))
+        for slot in SLOTS
+        if slot in rows
+    }
+
+
+def _taught(declared: Mapping[str, Inject], root: Path, weights: str) -> str | None:
+    """The objective of the injection that `weights` come from, the study's own or any other that is recorded.
+
+    None for other weights, a finished policy's among them. UserError where the run is not recorded under `root`: it
+    might have been a negative control.
+    """
+    if not weights.startswith("run:"):
+        return None
+    plan = declared[weights] if weights in declared else open_record(root, weights.removeprefix("run:")).plan
+    return plan.objective if isinstance(plan, Inject) else None
 
 
 def _different_seeds(arm: Arm, whole: Mapping[int, Record]) -> None:

@@ -7,15 +7,20 @@ import numpy as np
 
 from ablations.statistics.design import Outcomes
 from workbench.errors import UserError
+from workbench.objectives.facts import facts
 from workbench.plan import Inputs
 
 
 @dataclass(frozen=True)
 class SlotFact:
-    """What the ledger says really happened to a slot: `part` is LoRA, or the last blocks."""
+    """What the ledger says really happened to a slot: `part` is LoRA, or the last blocks.
+
+    `objective` is what the run taught whose weights the slot starts from; None for weights that no injection made.
+    """
 
     weights: str  # "pretrained" | "random" | "run:<id>"
     moved: str  # "frozen" | "full" | "part"
+    objective: str | None = None
 
 
 @dataclass(frozen=True)
@@ -24,9 +29,8 @@ class ArmRecord:
 
     `reference` is what plays in place of a model, if anything. `slots` is empty while no run of the arm is recorded.
     `replaced`: a slot holds another architecture. `inputs` are what it is given, at test or, `retrained`, at training
-    too. `control`: its encoder was injected with a negative control. `otherwise` is how else it differs from the
-    study's base, in words. `seconds` is the mean training time of a run. `failed` maps a seed to why its run stopped;
-    `missing` are seeds not yet run.
+    too. `otherwise` is how else it differs from the study's base, in words. `seconds` is the mean training time of a
+    run. `failed` maps a seed to why its run stopped; `missing` are seeds not yet run.
     """
 
     name: str
@@ -35,13 +39,18 @@ class ArmRecord:
     replaced: bool
     inputs: Inputs
     retrained: bool
-    control: bool
     otherwise: tuple[str, ...]
     trainable_parameters: int | None
     seconds: float | None
     outcomes: Outcomes
     failed: Mapping[int, str]
     missing: tuple[int, ...]
+
+    @property
+    def control(self) -> bool:
+        """Whether a slot was injected with a negative control."""
+        taught = (slot.objective for slot in self.slots.values())
+        return any(objective is not None and facts(objective).control for objective in taught)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Role:
         return f"{self.of} {self.part}" if self.of else str(self.part)
 
 
+INJECTED = (Part.INJECTED_FROZEN, Part.INJECTED_TRAINED)
 UNTOUCHED: dict[str, str] = Inputs().model_dump()
 Facts = tuple[SlotFact, ...]  # in the order of SLOTS
 _FULL, _KEPT = SlotFact("pretrained", "full"), SlotFact("pretrained", "frozen")
@@ -69,8 +70,15 @@ def role_of(arm: ArmRecord) -> Role | None:
 def controls(arms: Iterable[ArmRecord], slot: str) -> dict[str, ArmRecord]:
     """The arms whose slot was injected with a negative control and then frozen, by name."""
     wanted = Role(Part.INJECTED_FROZEN, slot)
-    found = (arm for arm in arms if arm.control and _plain(arm) and not changed_inputs(arm))
-    return {arm.name: arm for arm in found if _ROLES.get(_facts(arm.slots)) == wanted}
+    return {arm.name: arm for arm in arms if arm.control and injected_role(arm) == wanted}
+
+
+def injected_role(arm: ArmRecord) -> Role | None:
+    """The role of an arm of which one slot was injected, be it with a negative control; None for every other arm."""
+    if not _plain(arm) or changed_inputs(arm):
+        return None
+    role = _ROLES.get(_facts(arm.slots))
+    return role if role is not None and role.part in INJECTED else None
 
 
 def _plain(arm: ArmRecord) -> bool:
@@ -88,17 +96,20 @@ def _touched(inputs: Inputs, name: str) -> bool:
 
 
 def roles(arms: Iterable[ArmRecord]) -> tuple[dict[Role, ArmRecord], tuple[str, ...]]:
-    """The arm of each role, and a note for each arm whose role an earlier arm already has."""
+    """The arm of each role, and a note for each arm whose role an earlier arm already has.
+
+    No note where a slot was injected: each injection has a row of its own.
+    """
     found: dict[Role, ArmRecord] = {}
     notes = []
     for arm in arms:
         role = role_of(arm)
         if role is None:
             continue
-        if role in found:
-            notes.append(f"'{found[role].name}' and '{arm.name}' are both '{role}'; the slots' rows use the first.")
-        else:
+        if role not in found:
             found[role] = arm
+        elif role.part not in INJECTED:
+            notes.append(f"'{found[role].name}' and '{arm.name}' are both '{role}'; the slots' rows use the first.")
     return found, tuple(notes)
 
 

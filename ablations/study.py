@@ -1,18 +1,18 @@
 """A study: one TOML file that says what is asked, of which model, with which arms; and the runs that this means."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ablations.arms import Arm, Contrast, Injection, Seeds
 from ablations.parse import first_error
+from ablations.stages import INJECTION, begun, check_sources, in_order, reached, sources, spec_of, spelt_out
 from workbench.benchmarks.contract import Protocol, check_tasks
 from workbench.errors import unknown
-from workbench.fingerprint import pinned
-from workbench.objectives.facts import facts
+from workbench.fingerprint import contents_of, pinned
 from workbench.plan import (
     Budget,
     Compute,
@@ -26,14 +26,15 @@ from workbench.plan import (
     Replay,
     run_id,
 )
-from workbench.spec import SLOTS, Edit, Frozen, Name, SetTune, Spec, Value, edited
+from workbench.spec import SLOTS, Name, Spec, Value
 
 
 class Study(Value):
     """The whole question as a value.
 
     `matched` is what is equal for every arm that does not change its own steps: the `steps`, or the `operations` of the
-    whole training, so that an arm whose steps are cheaper makes more of them.
+    whole training, so that an arm whose steps are cheaper makes more of them. What injections and arms say with `after`
+    is spelt out as edits.
     """
 
     name: Name
@@ -48,6 +49,18 @@ class Study(Value):
     injections: dict[str, Injection] = {}
     arms: tuple[Arm, ...] = Field(min_length=1)
     contrasts: tuple[Contrast, ...] = ()
+
+    @field_validator("injections")
+    @classmethod
+    def _chained(cls, injections: dict[str, Injection], given: ValidationInfo) -> dict[str, Injection]:
+        return spelt_out(given.data["base"], injections) if "base" in given.data else injections
+
+    @field_validator("arms")
+    @classmethod
+    def _begun(cls, arms: tuple[Arm, ...], given: ValidationInfo) -> tuple[Arm, ...]:
+        if not {"base", "injections"} <= set(given.data):
+            return arms  # what is wrong with these is told instead
+        return tuple(begun(arm, given.data["base"], given.data["injections"], repr(arm.name)) for arm in arms)
 
     @model_validator(mode="after")
     def _consistent(self) -> "Study":
@@ -76,9 +89,22 @@ class Study(Value):
         budget = self.changed_budget(arm)
         if self.matched == "steps" or "steps" in arm.budget or arm.reference:
             return budget
-        specs = (self.base, edited(self.base, arm.edits))
+        specs = (self.base, spec_of(arm, self.base, arm.name))
         base, own = (_step_flops(spec.model_dump_json(), budget.chunk, budget.batch) for spec in specs)
         return budget.model_copy(update={"steps": max(1, round(budget.steps * base / own))})
+
+    def sibling(
+        self, *, arms: tuple[Arm, ...], injections: Mapping[str, Injection] | None = None, **own: Any
+    ) -> "Study":
+        """A study of other arms under the same conditions: base, data, budget, protocol, compute and what is matched.
+
+        Of this study's injections and the given ones it has those that its arms need.
+        """
+        shared = {name: getattr(self, name) for name in ("base", "data", "budget", "protocol", "compute", "matched")}
+        offered = {**self.injections, **(injections or {})}
+        study = Study(**shared, arms=arms, injections=offered, **own)  # spells out what starts after another
+        needed = reached(study.base, study.arms, study.injections)
+        return study.model_copy(update={"injections": needed})
 
     def changed_budget(self, arm: Arm) -> Budget:
         """The study's budget with the arm's changes. Raises ValueError that names the arm."""
@@ -94,15 +120,11 @@ class Study(Value):
 
     def _distinct(self) -> None:
         """Two arms that are the same model would be compared with themselves."""
-        for name, injection in self.injections.items():
-            if injected := _injected(_edited(self.base, injection.edits, f"injections.{name}")):
-                raise ValueError(f"injections.{name} starts from the injection {injected[0]!r}: use a run's id")
+        in_order(self.base, self.injections)
         seen: dict[str, str] = {}
         for arm in self.arms:
-            spec = _edited(self.base, arm.edits, f"arm {arm.name!r}")
-            for name in _injected(spec):
-                if name not in self.injections:
-                    raise ValueError(f"arm {arm.name!r}: {unknown('injection', name, self.injections)}")
+            spec = spec_of(arm, self.base, f"arm {arm.name!r}")
+            check_sources(spec, self.base, self.injections, f"arm {arm.name!r}")
             told = arm.model_dump_json(include={"reference", "inputs", "retrained", "learning_rates"})
             key = _resolved(self, spec).model_dump_json() + self.changed_budget(arm).model_dump_json() + told
             if key in seen:
@@ -152,53 +174,34 @@ def injection_plan(study: Study, name: str) -> Inject:
     chosen = study.injections[name]
     return Inject(
         objective=chosen.objective,
-        spec=pinned(edited(study.base, (*chosen.edits, *_unreached(chosen.objective)))),
+        spec=pinned(_resolved(study, spec_of(chosen, study.base, name))),
         data=chosen.data,
+        augmentation=chosen.augmentation,
         budget=chosen.budget,
         compute=study.compute,
         seed=chosen.seed,
+        contents=contents_of(chosen.objective),
     )
-
-
-def _unreached(objective: str) -> tuple[Edit, ...]:
-    """An objective that reads the encoder alone trains nothing else."""
-    reached = facts(objective).reaches
-    return tuple(SetTune(slot=slot, tune=Frozen()) for slot in SLOTS if slot not in reached)
-
-
-def _edited(spec: Spec, edits: tuple[Edit, ...], owner: str) -> Spec:
-    """Raises ValueError that names the owner of edits which make an impossible model."""
-    try:
-        return edited(spec, edits)
-    except ValidationError as error:
-        raise ValueError(f"{owner}: {first_error(error, Spec)}") from error
-
-
-def _injected(spec: Spec) -> list[str]:
-    """Names of the injections that a spec's slots start from."""
-    sources = [spec.slot(slot).weights for slot in SLOTS]
-    return [source.removeprefix("injection:") for source in sources if source.startswith("injection:")]
 
 
 def _resolved(study: Study, spec: Spec) -> Spec:
     """`injection:<name>` becomes the id of the run that the study declares under that name."""
+    runs = {INJECTION + name: f"run:{run_id(injection_plan(study, name))}" for name in sources(spec)}
     for slot in SLOTS:
-        weights = spec.slot(slot).weights
-        if weights.startswith("injection:"):
-            run = run_id(injection_plan(study, weights.removeprefix("injection:")))
-            spec = spec.with_slot(slot, spec.slot(slot).model_copy(update={"weights": f"run:{run}"}))
+        if (weights := spec.slot(slot).weights) in runs:
+            spec = spec.with_slot(slot, spec.slot(slot).model_copy(update={"weights": runs[weights]}))
     return spec
 
 
 def wanted(study: Study) -> list[Wanted]:
-    """Every run of the study, each once: injections, trainings, then plays of trained policies.
+    """Every run of the study, each once: injections in the order of their chains, trainings, then plays of policies.
 
     Where no arm is the trained model that an evaluation plays, its training is listed as `<arm> (training)`.
     """
     runs: list[Wanted] = []
-    for name in study.injections:
+    for name in in_order(study.base, study.injections):
         plan = injection_plan(study, name)
-        runs.append(Wanted(run_id(plan), f"injection:{name}", plan.seed, plan))
+        runs.append(Wanted(run_id(plan), INJECTION + name, plan.seed, plan))
     runs += [run for arm in study.arms for run in arm_runs(study, arm)]
     order = {Inject: 0, Finetune: 1, Replay: 2, Evaluate: 2}
     once: dict[str, Wanted] = {}
@@ -216,7 +219,7 @@ def arm_runs(study: Study, arm: Arm) -> Iterator[Wanted]:
         replay = Replay(protocol=study.protocol)
         yield Wanted(run_id(replay), arm.name, 0, replay)
         return
-    spec, budget = pinned(_resolved(study, edited(study.base, arm.edits))), study.budget_of(arm)
+    spec, budget = pinned(_resolved(study, spec_of(arm, study.base, arm.name))), study.budget_of(arm)
     shared = {"spec": spec, "data": study.data, "protocol": study.protocol, "compute": study.compute}
     given = arm.inputs if arm.retrained else Inputs()
     for rate in arm.learning_rates or (None,):

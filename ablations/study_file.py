@@ -121,13 +121,14 @@ def _value(text: str) -> Any:
 def _pinned(study: Study) -> Study:
     """The study with the digest of every dataset folder: a run's id covers the content of what it is trained on."""
     injections = {
-        name: injection.model_copy(update={"data": _with_digest(injection.data)})
+        name: injection.model_copy(update={"data": with_digest(injection.data)})
         for name, injection in study.injections.items()
     }
-    return study.model_copy(update={"data": _with_digest(study.data), "injections": injections})
+    return study.model_copy(update={"data": with_digest(study.data), "injections": injections})
 
 
-def _with_digest(data: Data) -> Data:
+def with_digest(data: Data) -> Data:
+    """The same data; of a folder, with the digest of its content."""
     if not isinstance(data, Folder) or data.digest:
         return data
     from workbench.collect import resolved  # the simulator's module: only where a folder has to be read

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ablations.statistics.interval import ENOUGH_SEEDS
+from ablations.statistics.interval import ENOUGH_SEEDS, Estimate, Interval
 
 
 class Value(BaseModel):
@@ -85,7 +85,7 @@ class ContrastRow(Value):
 class SlotRow(Value):
     """One slot of the model. `seeds`, `mde` and `screening` speak of its freeze cost.
 
-    `specific_gain` is the injected arm minus the best negative control, with the interval of the smallest of all gains.
+    What is said of injections is said of the first that is no negative control.
     """
 
     slot: str
@@ -101,6 +101,34 @@ class SlotRow(Value):
     mde: float | None
     screening: bool
     verdict: str
+
+
+class InjectionRow(Value):
+    """One injection into a slot, by the arms that start from it. `p`, `seeds`, `mde` and `screening` speak of `gain`.
+
+    `name` is the objective, with the arm's name where several injections have that objective, or the arm's name alone
+    where the weights come from a finished policy. `frozen` and `trained` are the arms that then freeze and train the
+    slot, `success` is that of the frozen one. `gain` is the frozen arm minus the slot frozen as it was; `specific` the
+    frozen arm minus the best negative control of the slot, with the interval of the smallest of all such gains, null
+    for a control; `recovery` the gain in parts of the freeze cost; `trained_gain` the trained arm minus all trained.
+    `p_adjusted` is Holm's, over the gains of all injections that are no control; null for a control.
+    """
+
+    name: str
+    slot: str
+    control: bool
+    frozen: str | None
+    trained: str | None
+    success: Figure | None
+    gain: Figure | None
+    p: float | None
+    p_adjusted: float | None
+    specific: Figure | None
+    recovery: Figure | None
+    trained_gain: Figure | None
+    seeds: int
+    mde: float | None
+    screening: bool
 
 
 class WholeRow(Value):
@@ -167,7 +195,8 @@ class PublishedRows(Value):
 class Table(Value):
     """One study, one answer. `bottleneck` is the slot that the rule names, null where it names none.
 
-    `exploratory` contrasts were not declared: they are hints. `shares` add up to what both inputs together carry.
+    `injections` are signals by their gain, largest first, then negative controls by theirs. `exploratory` contrasts
+    were not declared: they are hints. `shares` add up to what both inputs together carry.
     `published` is what papers found elsewhere; it is left out where nobody asked for it.
     """
 
@@ -184,6 +213,7 @@ class Table(Value):
     screening: bool
     verdict: str
     slots: tuple[SlotRow, ...]
+    injections: tuple[InjectionRow, ...]
     whole: tuple[WholeRow, ...]
     contrasts: tuple[ContrastRow, ...]
     exploratory: tuple[ContrastRow, ...]
@@ -194,6 +224,18 @@ class Table(Value):
 
     def as_json(self) -> str:
         return self.model_dump_json(indent=2)
+
+
+def seen(interval: Interval | None, seeds: int) -> Figure | None:
+    """An interval as a figure of the table, on so many training seeds."""
+    if interval is None:
+        return None
+    return Figure(value=interval.value, low=interval.low, high=interval.high, seeds=seeds)
+
+
+def estimated(estimate: Estimate | None) -> Figure | None:
+    """A difference as a figure of the table, on its own training seeds."""
+    return None if estimate is None else seen(estimate, estimate.seeds)
 
 
 def _figure(value: float | None, interval: tuple[float, float] | None, seeds: int) -> Figure | None:

@@ -1,14 +1,13 @@
 """A trained encoder as the plain weights file of the library that it comes from."""
 
-from copy import deepcopy
 from pathlib import Path
 
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from encoders.contract import Encoder
 from encoders.errors import UnsupportedEncoder
-from encoders.torchvision_ops import ensure
+from encoders.merged import merged
 
 
 def export_state_dict(encoder: Encoder) -> dict[str, Tensor]:
@@ -24,11 +23,8 @@ def export_state_dict(encoder: Encoder) -> dict[str, Tensor]:
     Raises `UnsupportedEncoder` for one without a library's model: of a fused one each member is exported, of raw
     patches nothing.
     """
-    if "tower" not in dict(encoder.named_children()):
-        members = [name for name, child in encoder.named_children() if isinstance(child, Encoder)]
-        remedy = f"export its members {' and '.join(members)}" if members else "it has no weights"
-        raise UnsupportedEncoder(f"'{encoder.card.name}' is no single library's model: {remedy}.")
-    tower = _merged(encoder.get_submodule("tower"))
+    check_one_model(encoder)
+    tower = merged(encoder.get_submodule("tower"))
     read = {key: value.detach().cpu().contiguous() for key, value in tower.state_dict().items()}
     return read | {key: value.cpu().contiguous() for key, value in encoder.unread.items()}
 
@@ -39,16 +35,9 @@ def save_export(encoder: Encoder, path: Path) -> None:
     save_file({key: value.clone() for key, value in tensors.items()}, path, metadata={"format": "pt"})
 
 
-def _merged(tower: nn.Module) -> nn.Module:
-    if not any(".lora_" in key for key, _ in tower.named_parameters()):
-        return tower
-    ensure()  # peft imports torchvision
-    from peft.tuners.lora import LoraLayer  # seconds, and only here
-
-    merged = deepcopy(tower)
-    for name, module in list(merged.named_modules()):
-        if isinstance(module, LoraLayer):
-            module.merge()
-            parent, _, last = name.rpartition(".")
-            setattr(merged.get_submodule(parent), last, module.get_base_layer())
-    return merged
+def check_one_model(encoder: Encoder) -> None:
+    """Raises `UnsupportedEncoder` for an encoder that is no single library's model."""
+    if "tower" not in dict(encoder.named_children()):
+        members = [name for name, child in encoder.named_children() if isinstance(child, Encoder)]
+        remedy = f"export its members {' and '.join(members)}" if members else "it has no weights"
+        raise UnsupportedEncoder(f"'{encoder.card.name}' is no single library's model: {remedy}.")

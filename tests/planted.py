@@ -26,8 +26,8 @@ def random(moved: str) -> SlotFact:
     return SlotFact("random", moved)
 
 
-def injected(moved: str) -> SlotFact:
-    return SlotFact("run:0123456789ab", moved)
+def injected(moved: str, *, run: str = "0123456789ab", objective: str | None = "behaviour-cloning") -> SlotFact:
+    return SlotFact(f"run:{run}", moved, objective)
 
 
 def only(*trained: str) -> dict[str, SlotFact]:
@@ -63,7 +63,6 @@ def arm(name: str, slots: Mapping[str, SlotFact], outcomes: Mapping[int, np.ndar
         reference=None,
         inputs=Inputs(),
         retrained=False,
-        control=False,
         otherwise=(),
         trainable_parameters=412_345,
         seconds=41.0,

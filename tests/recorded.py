@@ -90,10 +90,10 @@ b = "freeze-language"
 """
 
 
-def record_study(folder: Path) -> tuple[str, Path]:
+def record_study(folder: Path, text: str = FILE) -> tuple[str, Path]:
     """The study's file, and a root with all its runs but one, which is missing; another one failed."""
     file, root = folder / "planted.toml", folder / "runs"
-    file.write_text(FILE)
+    file.write_text(text)
     runs = wanted(read_study(str(file)))
     specs = {run.id: run.plan.spec for run in runs if isinstance(run.plan, Finetune | Inject)}
     for run in runs:

@@ -20,6 +20,8 @@ from encoders.export import export_state_dict
 from workbench.backbones.contract import Backbone, Words
 from workbench.backbones.family import QUESTION
 from workbench.backbones.registry import FAMILIES, load_backbone
+from workbench.heads.registry import build_head
+from workbench.policy import Policy
 
 # after our own modules, which make torchvision importable
 from transformers import AutoModelForImageTextToText, AutoProcessor  # isort: skip
@@ -84,7 +86,7 @@ def walked(backbone: Backbone, frames_BHWC: Tensor, words: Words, query_E: Tenso
     for slot in slots(backbone).values():
         slot.eval()
     seen_BNE = backbone.projector(backbone.vision(frames_BHWC))
-    return backbone.language(seen_BNE, backbone.embeddings(words.ids_BT), words.mask_BT, query_E).query_BE
+    return backbone.language(seen_BNE, backbone.embeddings(words.ids_BT), words.mask_BT, query_E[None, None]).query_BE
 
 
 def processed(both: Both, frame_HWC: Tensor, instruction: str) -> dict[str, Tensor]:
@@ -100,27 +102,27 @@ def processed(both: Both, frame_HWC: Tensor, instruction: str) -> dict[str, Tens
     )
 
 
-def with_token(both: Both, given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The processor's inputs with `TOKEN` behind the prompt."""
+def with_tokens(both: Both, given: dict[str, Tensor], tokens: tuple[int, ...]) -> dict[str, Tensor]:
+    """The processor's inputs with `tokens` behind the prompt."""
     given = {key: value for key, value in given.items() if key != "labels"}
     ends = {
-        "input_ids": TOKEN,
         "attention_mask": 1,
         "token_type_ids": int(both.family.startswith("paligemma")),
         "mm_token_type_ids": 0,
         "image_embeds_position_mask": 0,
     }
     for key in ends.keys() & given.keys():
-        given[key] = torch.cat([given[key], given[key].new_full((1, 1), ends[key])], dim=1)
+        given[key] = torch.cat([given[key], given[key].new_full((1, len(tokens)), ends[key])], dim=1)
+    given["input_ids"] = torch.cat([given["input_ids"], torch.tensor([tokens])], dim=1)
     return given
 
 
 @torch.no_grad()
 def whole(both: Both, frame_HWC: Tensor, instruction: str) -> Tensor:
     """The model's own forward over its own processor's picture and prompt; the last position's final hidden state."""
-    given = with_token(both, processed(both, frame_HWC, instruction))
+    given = with_tokens(both, processed(both, frame_HWC, instruction), (TOKEN,))
     if both.family == "llava_onevision":
-        return onevision(both, given)
+        return onevision(both, given)[:, -1]
     return both.native(**given, output_hidden_states=True).hidden_states[-1][:, -1]
 
 
@@ -136,7 +138,7 @@ def onevision(both: Both, given: dict[str, Tensor]) -> Tensor:
     image = torch.full((len(outputs.pooler_output[0]),), place)
     ids = torch.cat([ids[:first], image, ids[ids != place][first:]])[None]
     mask = torch.ones_like(ids)
-    return model(ids, attention_mask=mask, mm_encoder_outputs={"image": outputs}).last_hidden_state[:, -1]
+    return model(ids, attention_mask=mask, mm_encoder_outputs={"image": outputs}).last_hidden_state
 
 
 def test_every_listed_family_is_tested():
@@ -150,6 +152,24 @@ def test_slot_by_slot_equals_the_class_own_forward(both: Both, instruction: str)
     got = walked(both.ours, picture, both.ours.tokenize([instruction]), query(both))
     torch.testing.assert_close(got, expected, **CLOSE)
     assert expected.abs().max() > 0.1  # not two zeros
+
+
+@torch.no_grad()
+def test_an_answer_is_read_as_the_class_reads_it(both: Both):
+    """What is said behind the prompt and behind each of an answer's tokens, beside a row whose prompt is longer."""
+    picture, answer = frames(both.ours, 1), (TOKEN, TOKEN + 1, TOKEN + 2)
+    given = with_tokens(both, processed(both, picture[0], SHORT), answer)
+    if both.family == "llava_onevision":
+        expected = both.native.lm_head(onevision(both, given)[:, -4:])
+    else:
+        expected = both.native(**given).logits[:, -4:]
+    head = build_head("chunk-mlp", query(both), chunk=1, actions=7)
+    policy = Policy(**slots(both.ours), head=head).eval()
+    words, ids = both.ours.tokenize([SHORT, LONG]), torch.tensor([answer, answer])
+    mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
+    hidden = policy.read(picture.expand(2, -1, -1, -1), words, policy.embeddings(ids), mask)
+    torch.testing.assert_close(both.ours.lm_head(hidden)[:1], expected, **CLOSE)
+    assert expected.std() > 0.01
 
 
 def test_the_picture_and_the_words_both_matter(both: Both):
@@ -186,7 +206,7 @@ def test_one_step_reaches_every_parameter_of_all_four_slots(both: Both):
         slot.eval().zero_grad()
     words = both.ours.tokenize([SHORT, LONG])
     seen_BNE = both.ours.projector(both.ours.vision(frames(both.ours, 2)))
-    hidden = both.ours.language(seen_BNE, both.ours.embeddings(words.ids_BT), words.mask_BT, query(both))
+    hidden = both.ours.language(seen_BNE, both.ours.embeddings(words.ids_BT), words.mask_BT, query(both)[None, None])
     hidden.query_BE.pow(3).sum().backward()
     dead = [
         f"{name}.{key}"
@@ -253,5 +273,5 @@ def test_a_foreign_encoder_of_any_token_count_is_taken(both: Both):
     words = both.ours.tokenize([SHORT])
     for tokens in (9, 5):
         image = torch.randn(1, tokens, both.ours.language.width, generator=torch.Generator().manual_seed(0))
-        hidden = both.ours.language(image, both.ours.embeddings(words.ids_BT), words.mask_BT, query(both))
+        hidden = both.ours.language(image, both.ours.embeddings(words.ids_BT), words.mask_BT, query(both)[None, None])
         assert hidden.all_BLE.shape[1] == tokens + words.ids_BT.shape[1] + 1 and hidden.query_BE.isfinite().all()

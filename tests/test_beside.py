@@ -22,16 +22,17 @@ from ablations.compare import ADAPTER
 from ablations.study import Study, injection_plan, wanted
 from ablations.study_file import CONFIGS, read_study
 from workbench.errors import UserError
-from workbench.plan import Folder, Inputs
+from workbench.plan import Expert, Folder, Inputs
 from workbench.spec import Frozen, LastBlocks, Lora, Slot, edited
 
 SMOKE, DEMO = read_study("smoke"), read_study("demo")
 LORA = Lora(rank=3, alpha=0.5, dora=True)
 
 
-def pair_of(arm: Arm, reference: Arm = TRAINED, injection: Injection | None = None, *, study: Study = SMOKE) -> Study:
-    given = {injection.objective: injection} if injection else None
-    return beside(study, arm, reference, seeds=study.seeds, injections=given)
+def pair_of(
+    arm: Arm, reference: Arm = TRAINED, injections: dict[str, Injection] | None = None, *, study: Study = SMOKE
+) -> Study:
+    return beside(study, arm, reference, seeds=study.seeds, injections=injections)
 
 
 def ids(study: Study) -> set[str]:
@@ -115,15 +116,41 @@ def test_masked_inputs_are_given_at_test_or_at_training_too():
 
 
 def test_an_injection_has_the_studys_budget_episodes_of_its_own_and_freezes_what_it_gives():
-    arm, reference, injection = injected(SMOKE, "behaviour-cloning")
+    arm, reference, injections = injected(SMOKE, "behaviour-cloning")
+    (injection,) = injections.values()
     assert injection.budget == SMOKE.budget and reference == frozen(["vision"])
     assert injection.data == SMOKE.data.model_copy(update={"split": "injection"}) != SMOKE.data
-    pair = pair_of(arm, reference, injection)
+    pair = pair_of(arm, reference, injections)
     runs = {run.arm: run for run in wanted(pair)}
     source = runs["injection:behaviour-cloning"]
     assert source.plan == injection_plan(pair, "behaviour-cloning")
     spec = runs[arm.name].plan.spec  # pyright: ignore
     assert (spec.vision.weights, spec.vision.tune) == (f"run:{source.id}", Frozen())
+
+
+def test_a_signal_that_only_the_simulator_knows_is_collected_and_a_sum_has_a_name():
+    arm, _, injections = injected(SMOKE, "behaviour-cloning + 0.5*depth")
+    ((name, injection),) = injections.items()
+    assert arm.name == f"injected-{name}-frozen" and isinstance(injection.data, Expert) and injection.data.privileged
+    assert injection.objective == "behaviour-cloning + 0.5*depth"
+
+
+def test_what_is_matched_is_matched_beside_too():
+    matched = SMOKE.model_copy(update={"matched": "operations"})
+    arm = frozen(["vision"])
+    steps = pair_of(arm, study=matched).budget_of(arm).steps
+    assert steps == matched.budget_of(arm).steps > SMOKE.budget.steps
+
+
+def test_an_arm_brings_the_whole_chain_of_its_injections():
+    first = Injection(data=Expert(split="injection"), budget=SMOKE.budget)
+    chain = {"first": first, "second": first.model_copy(update={"after": "first", "seed": 1})}
+    arm = Arm(name="staged", after="second")
+    study = Study.model_validate(
+        {**dict(SMOKE), "injections": {**chain, "idle": first}, "arms": [arm], "contrasts": []}
+    )
+    pair = pair_of(study.arms[0], study=study)
+    assert set(pair.injections) == {"first", "second"}
 
 
 def test_an_injection_goes_into_the_encoder_that_the_study_has():

@@ -195,10 +195,13 @@ def test_two_arms_with_one_role_are_noted_and_the_first_is_used(study, table):
 
 
 def test_the_specific_gain_is_over_the_best_negative_control(study):
-    vision = facts(vision=injected("frozen"))
+    sham, worse = (
+        facts(vision=injected("frozen", run=12 * digit, objective=name))
+        for digit, name in (("a", "masked-image"), ("b", "permuted-actions"))
+    )
     frozen = next(one for one in study.arms if one.name == "freeze-vision").outcomes
     never = {seed: np.zeros_like(won) for seed, won in frozen.items()}
-    against = (arm("sham", vision, frozen, control=True), arm("worse", vision, never, control=True))
+    against = (arm("sham", sham, frozen), arm("worse", worse, never))
     found = row(bottleneck(replace(study, arms=(*study.arms, *against))), "vision")
     assert found.specific_gain is not None and found.injection_gain == row(bottleneck(study), "vision").injection_gain
     assert found.specific_gain.value == pytest.approx(

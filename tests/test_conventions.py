@@ -64,7 +64,7 @@ def test_an_unlisted_family_that_follows_the_convention_works_and_is_lossless(tm
     with torch.no_grad():
         seen = ours.projector(ours.vision(image))
         embedded, end = ours.embeddings(words.ids_BT), ours.embeddings(torch.tensor(token))
-        got = ours.language(seen, embedded, words.mask_BT, end).query_BE
+        got = ours.language(seen, embedded, words.mask_BT, end[None, None]).query_BE
         at, places = ours.language.image_at, torch.full((1, seen.shape[1]), native.config.image_token_id)
         ids = torch.cat([words.ids_BT[:, :at], places, words.ids_BT[:, at:], torch.tensor([[token]])], dim=1)
         pixels = ours.vision.pixels_BCHW(image)

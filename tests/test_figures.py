@@ -53,11 +53,15 @@ def test_a_study_with_nothing_recorded_has_only_the_pictures_that_say_so(tmp_pat
     assert {path.stem for path in write_figures(empty, tmp_path)} == {"contrasts", "success"}
 
 
-def test_the_bar_of_a_recovery_ends_at_its_figure(table):
-    axes = recovery(table).axes[0]
+def test_each_injection_has_a_bar_that_ends_at_its_recovery_and_a_control_has_another_colour(table):
+    control = table.injections[0].model_copy(update={"name": "permuted-actions", "control": True})
+    axes = recovery(table.model_copy(update={"injections": (*table.injections, control)})).axes[0]
     figure = table.slots[0].recovery
-    assert figure is not None and [label.get_text() for label in axes.get_yticklabels()] == ["vision"]
-    assert [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)] == [approx(100 * figure.value)]
+    names = ["behaviour-cloning (vision)", "permuted-actions (vision)"]
+    assert figure is not None and [label.get_text() for label in axes.get_yticklabels()] == names
+    bars = [bar for bar in axes.patches if isinstance(bar, Rectangle)]
+    assert [bar.get_width() for bar in bars] == [approx(100 * figure.value)] * 2
+    assert bars[0].get_facecolor() != bars[1].get_facecolor()
 
 
 def test_success_per_task_says_every_share_of_every_played_arm(table):

@@ -69,10 +69,12 @@ def test_padding_does_not_change_what_is_read(place):
     both, query_E, seen_BNE = ours.tokenize(SENTENCES), torch.randn(32), torch.randn(2, 4, 32)
     assert not both.mask_BT.all()
     with torch.no_grad():
-        found = ours.language.eval()(seen_BNE, ours.embeddings(both.ids_BT), both.mask_BT, query_E).query_BE
+        found = ours.language.eval()(seen_BNE, ours.embeddings(both.ids_BT), both.mask_BT, query_E[None, None]).query_BE
         for row, sentence in enumerate(SENTENCES):
             words = ours.tokenize([sentence])
-            alone = ours.language(seen_BNE[row : row + 1], ours.embeddings(words.ids_BT), words.mask_BT, query_E)
+            alone = ours.language(
+                seen_BNE[row : row + 1], ours.embeddings(words.ids_BT), words.mask_BT, query_E[None, None]
+            )
             torch.testing.assert_close(found[row], alone.query_BE[0], rtol=0, atol=1e-5)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from encoders.contract import Card, Encoder
+from encoders.contract import Encoder
 from encoders.registry import build_encoder
 from workbench.adapt import adapt
 from workbench.build import build
@@ -19,17 +20,25 @@ from workbench.collect import collect
 from workbench.data.contract import Frames
 from workbench.data.lerobot import Dataset, open_dataset
 from workbench.imitate import ActionScale
-from workbench.objectives.contract import Objective, Sizes
+from workbench.objectives.contract import Given, Objective
 from workbench.objectives.distillation import COSINE, SMOOTH_L1, Distillation, normalised
+from workbench.objectives.image_text import ImageText, captions
 from workbench.objectives.masked_image import ACROSS, SHARE, MaskedImage, draw_masks, greyed
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import build_objective
+from workbench.objectives.self_distillation import (
+    PROTOTYPES,
+    TEACHER_TEMPERATURE,
+    VIEWS,
+    SelfDistillation,
+    view,
+)
 from workbench.plan import Budget, Expert
 from workbench.policy import Policy
 from workbench.spec import Spec
 from workbench.train import train
 
-SEEN = ("masked-image", "random-distillation")
+SEEN = ("masked-image", "random-distillation", "image-text", "self-distillation")
 CPU = torch.device("cpu")
 
 
@@ -39,6 +48,7 @@ class Bench:
 
     policy: Policy
     objective: Objective
+    given: Given
     seen: Moments
     held_out: Moments
 
@@ -67,8 +77,8 @@ def spec() -> Spec:
 def collected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, Dataset]:
     root = tmp_path_factory.mktemp("seen")
     recipes = (
-        Expert(tasks=("reach", "lift"), episodes=24, split="injection"),
-        Expert(tasks=("reach", "lift"), episodes=8, split="selection"),
+        Expert(tasks=("reach", "lift"), episodes=24, split="injection", privileged=True),
+        Expert(tasks=("reach", "lift"), episodes=8, split="selection", privileged=True),
     )
     seen, held_out = (open_dataset(collect(recipe, root / recipe.split)) for recipe in recipes)
     return seen, held_out
@@ -86,14 +96,11 @@ def bench(collected: tuple[Dataset, Dataset]) -> Callable[[str], Bench]:
         def moments(frames: Frames) -> Moments:
             return Moments(frames, scale, state=state, backbone=backbone)
 
-        given = [moments(dataset.frames(range(len(dataset.episodes)))) for dataset in (seen, held_out)]
-        return Bench(policy, build_objective(name, sizes(policy.vision.card), seed=0), *given)
+        held = [moments(dataset.frames(range(len(dataset.episodes)))) for dataset in (seen, held_out)]
+        given = Given(policy, backbone, held[0], 4)
+        return Bench(policy, build_objective(name, given, seed=0), given, *held)
 
     return make
-
-
-def sizes(card: Card) -> Sizes:
-    return Sizes(card.tokens, card.dim, state=8, actions=7, chunk=4)
 
 
 def constant_loss(bench: Bench, signals: Signals) -> float:
@@ -109,8 +116,23 @@ def constant_loss(bench: Bench, signals: Signals) -> float:
                 mean_BMF = wanted_BMF.mean(dim=0).expand_as(wanted_BMF)
                 cosine = 1 - functional.cosine_similarity(mean_BMF, wanted_BMF, dim=-1).mean()
                 return float(COSINE * cosine + SMOOTH_L1 * functional.smooth_l1_loss(mean_BMF, wanted_BMF))
+            case ImageText():
+                said = captions(signals.scenes)
+                same = torch.tensor([[a == b for a in said] for b in said]).float().mean()
+                return len(said) * float(entropy(torch.stack([same, 1 - same])))
+            case SelfDistillation():
+                return float(entropy(sure(objective, image_BHWC).mean(dim=0)))
             case _:
                 raise AssertionError(f"no constant is known for {type(objective).__name__}")
+
+
+def sure(objective: SelfDistillation, image_BHWC: Tensor) -> Tensor:
+    """What the teacher answers, `[B, K]`."""
+    return ((objective.taught_BK(image_BHWC) - objective.centre_K) / TEACHER_TEMPERATURE).softmax(dim=-1)
+
+
+def entropy(share_K: Tensor) -> Tensor:
+    return -torch.special.xlogy(share_K, share_K).sum(dim=-1)
 
 
 @pytest.mark.parametrize("name", SEEN)
@@ -139,8 +161,8 @@ def test_the_gradient_reaches_vision_and_the_objectives_own_parameters_only(name
 @pytest.mark.parametrize("name", SEEN)
 def test_labels_come_back_for_the_same_seed_and_own_parameters_too(name: str, bench: Callable[[str], Bench]):
     made = bench(name)
-    again = build_objective(name, sizes(made.policy.vision.card), seed=0)
-    other = build_objective(name, sizes(made.policy.vision.card), seed=1)
+    again = build_objective(name, made.given, seed=0)
+    other = build_objective(name, made.given, seed=1)
     signals, losses = made.signals(4), []
     for objective in (made.objective, again, other):
         with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -150,13 +172,16 @@ def test_labels_come_back_for_the_same_seed_and_own_parameters_too(name: str, be
 
 
 @pytest.mark.slow
-def test_a_random_teacher_is_followed_on_held_out_frames_and_not_after_permuted_labels(bench: Callable[[str], Bench]):
+@pytest.mark.parametrize(("name", "steps"), [("random-distillation", 60), ("self-distillation", 90)])
+def test_a_teacher_is_followed_on_held_out_frames_and_not_after_permuted_labels(
+    name: str, steps: int, bench: Callable[[str], Bench]
+):
     found = {}
     for permuted in (False, True):
-        made = bench("random-distillation")
+        made = bench(name)
         batches = made.seen.batches(16, seed=0, device=CPU)
         handle = made.policy.vision.register_forward_hook(_permuted) if permuted else None
-        made.learn(batches, steps=60)
+        made.learn(batches, steps=steps)
         if handle:
             handle.remove()
         found[permuted] = held_out(made)
@@ -203,7 +228,7 @@ def test_any_number_of_tokens_and_any_size_of_frame_work(name: str, tokens: int,
     made = bench(name)
     made.policy.vision = Row(tokens)
     made.seen.image = torch.randint(256, (len(made.seen.image), 17, 30, 3), dtype=torch.uint8)
-    objective = build_objective(name, sizes(made.policy.vision.card), seed=0)
+    objective = build_objective(name, made.given, seed=0)
     loss = torch.stack(list(objective.loss(made.policy, made.signals(4)).values())).sum()
     loss.backward()
     assert torch.isfinite(loss) and all(p.grad is not None for p in made.policy.vision.parameters())
@@ -218,3 +243,77 @@ def test_masks_hide_the_share_that_they_say_and_only_that(side: int):
     grey = greyed(image, hidden_BTT, build_encoder("tiny", weights="random", seed=0).card)
     assert set(grey.unique().tolist()) == {7, 128}
     assert torch.equal((grey[:, ::2, :, 0] == 128), hidden_BTT)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Captions of few scenes are learned by heart."""
+    recipe = Expert(tasks=("reach", "lift"), episodes=150, split="injection", privileged=True)
+    return open_dataset(collect(recipe, tmp_path_factory.mktemp("many") / "data"))
+
+
+@pytest.mark.slow
+def test_captions_are_told_apart_in_scenes_that_were_not_seen_and_not_after_permuted_ones(
+    many: Dataset, bench: Callable[[str], Bench]
+):
+    found = {}
+    for permuted in (False, True):
+        made = bench("image-text")
+        frames = many.frames(range(len(many.episodes)))
+        taught = Moments(
+            frames,
+            ActionScale(many.statistics["action"]),
+            state=many.statistics["observation.state"],
+            backbone=made.given.backbone,
+        )
+        handle = made.policy.vision.register_forward_hook(_permuted) if permuted else None
+        made.learn(taught.batches(32, seed=0, device=CPU), steps=120)
+        if handle:
+            handle.remove()
+        found[permuted] = held_out(made)
+    print(found)
+    assert found[False] < 0.92, found
+    assert found[True] > 0.98, found
+
+
+def test_a_caption_says_what_stands_where(bench: Callable[[str], Bench]):
+    signals = bench("image-text").signals(8)
+    scenes = signals.scenes
+    for frame, caption in enumerate(captions(scenes)):
+        assert len(caption) == 1 + len(scenes.kinds) and caption[0].startswith("the gripper ")
+        for thing, phrase in enumerate(caption[1:]):
+            across, down = scenes.at_NM2[frame, thing]
+            row = "top" if down < 1 / 3 else "middle" if down < 2 / 3 else "bottom"
+            column = "left" if across < 1 / 3 else "centre" if across < 2 / 3 else "right"
+            assert phrase == f"a {scenes.name(frame, thing)} {row} {column}"
+
+
+def test_a_self_taught_encoder_does_not_collapse(bench: Callable[[str], Bench]):
+    """All prototypes are used, and which of them is asked depends on the frame."""
+    made = bench("self-distillation")
+    assert isinstance(made.objective, SelfDistillation)
+    made.learn(made.seen.batches(16, seed=0, device=CPU), steps=40)
+    sure_BK = sure(made.objective, made.held_out.image[:48])
+    assert float(entropy(sure_BK.mean(dim=0))) > 0.8 * log(PROTOTYPES)
+    assert float(entropy(sure_BK).mean()) < float(entropy(sure_BK.mean(dim=0))) - 0.3
+
+
+def test_the_teacher_is_an_average_of_what_the_encoder_was_and_is_not_trained(bench: Callable[[str], Bench]):
+    made = bench("self-distillation")
+    assert isinstance(made.objective, SelfDistillation)
+    key, before = next((key, p.detach().clone()) for key, p in made.policy.vision.named_parameters())
+    made.learn(made.seen.batches(4, seed=0, device=CPU), steps=2)
+    now, average = (module.get_parameter(key) for module in (made.policy.vision, made.objective.teacher[0]))
+    kept = average.detach().clone()
+    assert 0 < float((kept - before).abs().max()) < 0.1 * float((now - before).abs().max())
+    made.objective.eval()
+    with torch.no_grad():
+        made.loss(made.signals(4))
+    assert torch.equal(kept, average), "it stands still in eval mode"
+
+
+def test_two_views_of_a_frame_differ_and_are_of_its_size():
+    image = torch.randint(256, (4, 20, 30, 3), dtype=torch.uint8)
+    first, second = view(image), view(image)
+    assert first.shape == image.shape and first.dtype == torch.uint8 and VIEWS.shift >= 8
+    assert all(not torch.equal(a, b) for a, b in zip(first, second, strict=True))

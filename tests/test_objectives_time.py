@@ -16,7 +16,7 @@ from workbench.build import build
 from workbench.collect import collect
 from workbench.data.lerobot import open_dataset
 from workbench.imitate import ActionScale
-from workbench.objectives.contract import Objective, Sizes
+from workbench.objectives.contract import Given, Objective
 from workbench.objectives.facts import facts
 from workbench.objectives.inverse_dynamics import GAP
 from workbench.objectives.moments import Moments, Signals
@@ -40,7 +40,7 @@ LABELS = {
 STEPS = {"action-regression": 160, "inverse-dynamics": 160, "time-contrastive": 40, "progress": 100}
 """Of the short training after which what was learned holds elsewhere."""
 CPU = torch.device("cpu")
-SIZES = Sizes(tokens=16, dim=96, state=4, actions=7, chunk=4)
+CHUNK = 4
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,18 @@ class Lessons:
     """Real demonstrations and the embedded backbone. Copy the policy before it is trained."""
 
     policy: Policy
+    backbone: Backbone
     taught: Moments
     held_out: Moments
+
+    @property
+    def given(self) -> Given:
+        return Given(self.policy, self.backbone, self.taught, CHUNK)
 
 
 @pytest.fixture(scope="module")
 def built() -> tuple[Policy, Backbone]:
-    return build(Spec(), 0, chunk=SIZES.chunk, root=Path())
+    return build(Spec(), 0, chunk=CHUNK, root=Path())
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +78,7 @@ def _lessons(built: tuple[Policy, Backbone], folder: Path, *, episodes: int) -> 
     recipe = Expert(tasks=("reach", "lift"), episodes=episodes, split="injection", noise=0.0)
     other = recipe.model_copy(update={"split": "finetune", "episodes": max(2, episodes // 5)})
     taught, held_out = _moments(recipe, folder / "taught", built[1]), _moments(other, folder / "held-out", built[1])
-    return Lessons(built[0], taught, held_out)
+    return Lessons(*built, taught, held_out)
 
 
 def _moments(recipe: Expert, folder: Path, backbone: Backbone) -> Moments:
@@ -122,7 +127,7 @@ class Nothing(nn.Module):
     """Gives the same token for every picture."""
 
     def forward(self, image_BHWC: Tensor) -> Tensor:
-        return torch.zeros(len(image_BHWC), SIZES.tokens, SIZES.dim)
+        return torch.zeros(len(image_BHWC), 16, 96)
 
 
 def blind(policy: Policy) -> Policy:
@@ -134,7 +139,7 @@ def blind(policy: Policy) -> Policy:
 
 def taught(name: str, policy: Policy, batches: Iterator[Signals], *, steps: int, rate: float = 1e-3) -> Objective:
     """The objective after training on `policy`, whose encoder moved with it."""
-    objective = build_objective(name, SIZES, seed=0)
+    objective = build_objective(name, lessons.given, seed=0)
     budget = Budget(steps=steps, learning_rate=rate, warmup_steps=10)
     model = nn.ModuleDict({"policy": policy.vision, "objective": objective})
     for _ in train(model, batches, loss=lambda batch: objective.loss(policy, batch), budget=budget):
@@ -150,7 +155,7 @@ def loss_of(objective: Objective, policy: Policy, *batches: Signals) -> float:
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_an_objective_overfits_one_batch(name: str, lessons: Lessons):
     batch, policy, unseeing = batch_of(lessons.taught, 24), copy.deepcopy(lessons.policy), blind(lessons.policy)
-    start = loss_of(build_objective(name, SIZES, seed=0), policy, batch)
+    start = loss_of(build_objective(name, lessons.given, seed=0), policy, batch)
     trivial = loss_of(taught(name, unseeing, repeat(batch), steps=100, rate=1e-2), unseeing, batch)
     found = loss_of(taught(name, policy, repeat(batch), steps=40, rate=3e-3), policy, batch)
     print(f"{name}: start {start:.3f} trivial {trivial:.3f} overfitted {found:.3f}")
@@ -161,7 +166,7 @@ def test_an_objective_overfits_one_batch(name: str, lessons: Lessons):
 def test_the_gradient_reaches_the_slots_that_the_facts_name_and_the_objectives_own_parameters(
     name: str, lessons: Lessons
 ):
-    policy, objective = copy.deepcopy(lessons.policy), build_objective(name, SIZES, seed=0)
+    policy, objective = copy.deepcopy(lessons.policy), build_objective(name, lessons.given, seed=0)
     torch.stack(list(objective.loss(policy, batch_of(lessons.taught)).values())).sum().backward()
     reached = {slot for slot in SLOTS if any(p.grad is not None for p in policy.get_submodule(slot).parameters())}
     assert reached == set(facts(name).reaches) == {"vision"}
@@ -189,7 +194,7 @@ def endless(lessons: Lessons) -> Iterator[Signals]:
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_loss_is_finite_at_the_end_of_episodes(name: str, lessons: Lessons):
-    objective, policy = build_objective(name, SIZES, seed=0), copy.deepcopy(lessons.policy)
+    objective, policy = build_objective(name, lessons.given, seed=0), copy.deepcopy(lessons.policy)
     lasts = lessons.taught.last.unique()[:8]
     for rows in (lasts, lasts[:1]):
         total = torch.stack(list(objective.loss(policy, moments_at(lessons.taught, rows)).values())).sum()
@@ -202,19 +207,19 @@ def test_the_loss_is_finite_at_the_end_of_episodes(name: str, lessons: Lessons):
 def test_nan_in_the_encoder_is_nan_in_the_loss(name: str, lessons: Lessons):
     policy = copy.deepcopy(lessons.policy)
     next(policy.vision.parameters()).data.fill_(torch.nan)
-    assert np.isnan(loss_of(build_objective(name, SIZES, seed=0), policy, batch_of(lessons.taught)))
+    assert np.isnan(loss_of(build_objective(name, lessons.given, seed=0), policy, batch_of(lessons.taught)))
 
 
 @pytest.mark.parametrize("name", ["action-regression", "inverse-dynamics"])
 def test_nan_in_an_action_is_nan_in_the_loss(name: str, lessons: Lessons):
     source = copy.copy(lessons.taught)
     source.action = torch.full_like(source.action, torch.nan)
-    assert np.isnan(loss_of(build_objective(name, SIZES, seed=0), lessons.policy, batch_of(source)))
+    assert np.isnan(loss_of(build_objective(name, lessons.given, seed=0), lessons.policy, batch_of(source)))
 
 
 def test_inverse_dynamics_does_not_ask_for_the_action_at_the_last_picture(lessons: Lessons):
     """Two steps before the end both actions count, one step before it the first alone."""
-    objective, last = build_objective("inverse-dynamics", SIZES, seed=0), int(lessons.taught.last[0])
+    objective, last = build_objective("inverse-dynamics", lessons.given, seed=0), int(lessons.taught.last[0])
 
     def changed(row: int, action: int) -> bool:
         source = copy.copy(lessons.taught)
@@ -235,7 +240,7 @@ def test_an_encoder_to_which_all_pictures_look_alike_can_only_guess_which_is_nea
         candidates = [min(j + steps, int(source.last[j])) for steps in (NEAR, FAR) for j in batch.frames]
         others = [c for c in candidates if source.first[c] != source.first[i] or abs(c - i) >= FAR]
         counts.append(1 + len(others))
-    collapsed = loss_of(build_objective("time-contrastive", SIZES, seed=0), blind(lessons.policy), batch)
+    collapsed = loss_of(build_objective("time-contrastive", lessons.given, seed=0), blind(lessons.policy), batch)
     assert collapsed == pytest.approx(np.log(counts).mean(), rel=1e-5)
 
 
@@ -253,7 +258,7 @@ class Given(nn.Module):
 def test_the_temperature_is_that_of_the_cosines(lessons: Lessons):
     """Two moments of two episodes: pictures of one episode are the same, of two opposite."""
     firsts = lessons.taught.first.unique()[:2]
-    batch, objective = moments_at(lessons.taught, firsts), build_objective("time-contrastive", SIZES, seed=0)
+    batch, objective = moments_at(lessons.taught, firsts), build_objective("time-contrastive", lessons.given, seed=0)
     side = torch.tensor([[1.0], [-1.0]])
     objective.embed = Given(side.repeat(3, 1))
     right, wrong = np.exp(1 / TEMPERATURE), np.exp(-1 / TEMPERATURE)

@@ -17,7 +17,7 @@ from ablations.report.page import Material, material, page
 from ablations.report.page_curves import panels
 from ablations.report.page_films import films
 from ablations.report.page_plots import forest, place, recoveries
-from ablations.report.page_tables import slots_sheet
+from ablations.report.page_tables import injections_sheets, slots_sheet
 from ablations.report.whiskers import Axis
 from ablations.report_screen import write_report
 from ablations.study import wanted
@@ -154,10 +154,23 @@ def test_whiskers_stand_where_their_figures_are(shown):
 
 def test_the_recovery_of_the_planted_injection_is_drawn(shown):
     drawn = recoveries(shown.table)
-    assert drawn is not None and [row.name for row in drawn.rows] == ["vision"]
+    assert drawn is not None and [row.name for row in drawn.rows] == ["behaviour-cloning"]
     assert drawn.rows[0].whisker is not None and drawn.zero < drawn.rows[0].whisker.at < 100
-    without = tuple(row.model_copy(update={"recovery": None}) for row in shown.table.slots)
-    assert recoveries(shown.table.model_copy(update={"slots": without})) is None
+    assert drawn.rows[0].beneath == "signal into vision" and ("arm", "injected-frozen") in drawn.rows[0].tip
+    without = tuple(row.model_copy(update={"recovery": None}) for row in shown.table.injections)
+    assert recoveries(shown.table.model_copy(update={"injections": without})) is None
+
+
+def test_every_injection_has_a_row_in_tables_of_their_own(shown, text):
+    sheets = injections_sheets(shown.table)
+    assert [len(sheet.rows) for sheet in sheets] == [len(shown.table.injections)] * 2 == [1, 1]
+    row = {head: cell for sheet in sheets for head, cell in zip(sheet.heads, sheet.rows[0], strict=True)}
+    gain = shown.table.injections[0].gain
+    assert row["injection"].text == "behaviour-cloning" and row["injection gain"].order == gain.value
+    assert row["frozen arm"].text == "injected-frozen" and row["trained injection"].order is None
+    assert 'id="injections"' in text and 'href="#injections"' in text
+    bare = shown.table.model_copy(update={"injections": ()})
+    assert injections_sheets(bare) == () and 'id="injections"' not in page(replace(shown, table=bare))
 
 
 def test_curves_are_means_over_windows_and_cover_every_training(planted, shown):

@@ -59,8 +59,9 @@ def ours(backbone: Backbone, frames: torch.Tensor, texts: Sequence[str], query_E
     """The query's hidden state by the slots, in the policy's order."""
     words = backbone.tokenize(texts)
     seen_BNE = backbone.projector(backbone.vision(frames))
+    given = (seen_BNE, backbone.embeddings(words.ids_BT), words.mask_BT, query_E[None, None])
     with torch.no_grad():
-        return backbone.language.eval()(seen_BNE, backbone.embeddings(words.ids_BT), words.mask_BT, query_E).query_BE
+        return backbone.language.eval()(*given).query_BE
 
 
 def made(processor: Any, frames: Sequence[torch.Tensor], texts: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -128,7 +129,7 @@ def test_the_query_is_last_and_sees_picture_and_every_word(backbone, frames):
     words_BTE = backbone.embeddings(words.ids_BT).detach().requires_grad_()
     seen_BNE = backbone.projector(backbone.vision(frames)).detach().requires_grad_()
     query_E = torch.linspace(-1, 1, backbone.language.width)
-    backbone.language(seen_BNE, words_BTE, words.mask_BT, query_E).query_BE.pow(2).sum().backward()
+    backbone.language(seen_BNE, words_BTE, words.mask_BT, query_E[None, None]).query_BE.pow(2).sum().backward()
     hook.remove()
     laid_out = given[0]["inputs_embeds"]
     assert laid_out.shape[1] == seen_BNE.shape[1] + words_BTE.shape[1] + 1
@@ -167,7 +168,7 @@ def test_training_mode_computes_the_same_without_dropout(native, processor, back
     expected = whole(native, processor, frames[0], SHORT, 97)
     words = backbone.tokenize([SHORT])
     seen_BNE = backbone.projector(backbone.vision.train()(frames[:1]))
-    hidden = backbone.language.train()(seen_BNE, backbone.embeddings(words.ids_BT), words.mask_BT, query_E)
+    hidden = backbone.language.train()(seen_BNE, backbone.embeddings(words.ids_BT), words.mask_BT, query_E[None, None])
     torch.testing.assert_close(hidden.query_BE, expected, **CLOSE)
 
 

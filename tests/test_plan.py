@@ -4,9 +4,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from workbench import plan as plans
+from workbench.augmentation import Augmentation
 from workbench.benchmarks.contract import Protocol, Start
 from workbench.plan import Budget, Compute, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, needs, run_id
-from workbench.spec import Slot, Spec, Value
+from workbench.spec import Lora, Slot, Spec, Value
 
 BASE = Finetune(spec=Spec(), data=Expert(), budget=Budget(), protocol=Protocol())
 GOLDEN = {
@@ -50,6 +51,7 @@ def test_a_dataset_is_known_by_its_content_not_by_its_path():
 
 
 OTHER: dict[type[Value], dict[str, Any]] = {
+    Augmentation: {"shift": 4, "brightness": 0.2, "contrast": 0.2},
     Budget: {
         "steps": 301,
         "batch": 65,
@@ -67,7 +69,14 @@ OTHER: dict[type[Value], dict[str, Any]] = {
         "attention": "eager",
         "gradient_checkpointing": True,
     },
-    Expert: {"tasks": ("lift",), "episodes": 201, "split": "selection", "noise": 0.4, "mishaps": 0.1},
+    Expert: {
+        "tasks": ("lift",),
+        "episodes": 201,
+        "split": "selection",
+        "noise": 0.4,
+        "mishaps": 0.1,
+        "privileged": True,
+    },
     Protocol: {"tasks": ("lift",), "initial_states": 21, "n_action_steps": 1, "split": "selection"},
     Slot: {
         "module": "linear",
@@ -75,14 +84,18 @@ OTHER: dict[type[Value], dict[str, Any]] = {
         "tune": {"kind": "frozen"},
         "tokens": "match",
         "rate": 0.1,
+        "adapters": "kept",
     },
 }
-NEW = BASE.model_copy(update={"spec": Spec(projector=Slot(module="mlp", weights="random"))})
-"""With a slot that uses every field of a slot."""
+NEW = BASE.model_copy(update={"spec": Spec(projector=Slot(module="mlp", weights="run:ffffffffffff", tune=Lora()))})
+"""With a slot that can use every field of a slot."""
 CONSTANTS = {"kind", "benchmark", "camera", "render"}
 
 
-def with_other(model: type[Value], field: str) -> Finetune:
+def with_other(model: type[Value], field: str) -> Plan:
+    if model is Augmentation:
+        given = Augmentation.model_validate({field: OTHER[model][field]})
+        return plan_of("inject").model_copy(update={"augmentation": given})
     where = {Budget: "budget", Compute: "compute", Expert: "data", Protocol: "protocol", Slot: "projector"}[model]
     holder = NEW.spec if model is Slot else BASE
     part = model.model_validate({**getattr(holder, where).model_dump(), field: OTHER[model][field]})
@@ -93,7 +106,7 @@ def with_other(model: type[Value], field: str) -> Finetune:
 def test_everything_that_can_change_a_result_is_in_the_id():
     changed = [with_other(model, field) for model, fields in OTHER.items() for field in fields]
     changed.append(BASE.model_copy(update={"seed": 1}))
-    assert len({run_id(plan) for plan in (BASE, NEW, *changed)}) == len(changed) + 2
+    assert len({run_id(plan) for plan in (BASE, NEW, plan_of("inject"), *changed)}) == len(changed) + 3
 
 
 def test_no_field_was_forgotten_in_the_test_above():

@@ -18,7 +18,7 @@ from workbench.pretraining.dense import CLASSES, DenseHead, classes, dense_loss,
 from workbench.pretraining.questions import BINS, LOCATIONS, NUMBERS, VERBS, ask, name, relation
 from workbench.pretraining.reading import look
 from workbench.pretraining.recipe import Recipe, pretrain
-from workbench.pretraining.scenes import KINDS, SHADES, Scenes, project, render_scenes
+from workbench.pretraining.scenes import KINDS, SHADES, Scenes, render_scenes
 from workbench.train import train
 
 ensure()
@@ -60,7 +60,7 @@ def test_projected_points_are_where_mujoco_draws_them():
         camera.aim(view)
         frame = camera.frame(data).astype(int)
         rows, columns = np.nonzero(frame[..., 0] > 2 * frame[..., 1] + 20)
-        x, y = project(point[None], view)[0] * SIDE
+        x, y = view.project(point[None])[0] * SIDE
         if 2 < x < SIDE - 2 and 2 < y < SIDE - 2:
             assert abs(columns.mean() + 0.5 - x) < 0.6 and abs(rows.mean() + 0.5 - y) < 0.6  # pixels
             checked += 1

@@ -11,18 +11,14 @@ import torch
 from conftest import SmallRun
 from safetensors.torch import load_file
 
-from workbench.backbones.registry import load_backbone
 from workbench.backbones.source import BACKBONES
-from workbench.build import build
 from workbench.cli import main
 from workbench.errors import UserError
 from workbench.evaluate import in_manifest_order, play
-from workbench.execute import execute
-from workbench.plan import Evaluate, Inject, Inputs, run_id
+from workbench.plan import Evaluate, Inputs
 from workbench.player import player_of, training_plan
 from workbench.publish import load_policy, save_policy
-from workbench.record import collected_folder, open_record
-from workbench.spec import Slot, Spec
+from workbench.record import open_record
 
 
 @pytest.fixture(scope="module")
@@ -115,31 +111,3 @@ def test_save_and_evaluate_from_the_command_line(
     assert (row["task"], row["episodes"]) == ("lift", 2) and 0 <= row["ci95"][0] <= row["success"] <= row["ci95"][1]
     assert command("evaluate", str(folder), "--task", "juggle") == 2
     assert "No task named 'juggle'" in capsys.readouterr().err
-
-
-def test_an_exported_encoder_is_loaded_by_its_own_library(small_run: SmallRun, tmp_path: Path):
-    file = tmp_path / "encoder.safetensors"
-    assert command("export", small_run.record.id, str(file), "--root", str(small_run.root)) == 0
-    tower = load_backbone("embedded", weights="random", seed=0).vision.get_submodule("tower")
-    tower.load_state_dict(load_file(file), strict=True)
-    stored = load_file(small_run.record.folder / "policy.safetensors")
-    assert torch.equal(next(tower.parameters()), stored["vision.tower." + next(iter(dict(tower.named_parameters())))])
-
-
-@pytest.mark.slow
-def test_what_an_exported_encoder_did_not_use_leaves_as_it_came(small_run: SmallRun, tmp_path: Path):
-    data = collected_folder(small_run.root, small_run.plan.data)  # type: ignore[arg-type]
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / data.name).symlink_to(data)
-    vision = Slot(module="timm:vit_tiny_patch16_224.augreg_in21k#penultimate", weights="random")
-    spec = Spec(vision=vision, projector=Slot(module="linear", weights="random"))
-    budget = small_run.plan.budget.model_copy(update={"steps": 2, "batch": 2})
-    plan = Inject(spec=spec, data=small_run.plan.data, budget=budget, seed=1)
-    execute(plan, tmp_path)
-    assert command("export", run_id(plan), str(tmp_path / "encoder.safetensors"), "--root", str(tmp_path)) == 0
-    exported = load_file(tmp_path / "encoder.safetensors")
-    before = build(spec, 1, chunk=budget.chunk, root=tmp_path)[0].vision
-    assert len(before.unread) > 4
-    assert all(torch.equal(exported[name], tensor) for name, tensor in before.unread.items())
-    trained = "blocks.0.attn.qkv.weight"
-    assert not torch.equal(exported[trained], before.get_submodule("tower").state_dict()[trained])

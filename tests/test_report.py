@@ -83,7 +83,7 @@ def test_a_failed_arm_says_so_in_every_format(table):
 
 def test_markdown_tables_have_as_many_cells_in_every_row(table):
     blocks = [block for block in WRITERS["markdown"](table).split("\n\n") if block.startswith("|")]
-    assert len(blocks) == len(sections(table)) == 6
+    assert len(blocks) == len(sections(table)) == 8
     for block in blocks:
         assert len({line.replace("\\|", "").count("|") for line in block.splitlines()}) == 1
 
@@ -91,7 +91,7 @@ def test_markdown_tables_have_as_many_cells_in_every_row(table):
 def test_latex_is_balanced_and_escaped(table):
     text = WRITERS["latex"](table)
     assert escaped("50 % & a_b # −1 ± {x}") == r"50 \% \& a\_b \# $-$1 $\pm$ \{x\}"
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\toprule") == 6
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\toprule") == 8
     assert r"freeze\_all \& more" in text
     assert text.isascii()
     for block in text.split(r"\midrule")[1:]:
@@ -121,6 +121,25 @@ def test_the_terminal_report_fits_its_width_and_loses_nothing(table, width):
         assert "".join(wanted.split()) in squeezed
     for one in table.slots[0].relief, table.slots[0].injection_gain:
         assert f"{points(one).split(' [')[0]}" in text
+
+
+def test_every_injection_stands_in_every_format_with_its_gain_and_what_the_gain_is_worth(table):
+    row = table.injections[0]
+    for name in ("markdown", "latex", "csv"):
+        text = WRITERS[name](table)
+        for shown in (points(row.gain), percent(row.recovery), points(row.trained_gain)):
+            assert {"markdown": shown.replace("[", "\\["), "latex": escaped(shown), "csv": shown}[name] in text
+    cells = [one for one in csv.DictReader(io.StringIO(WRITERS["csv"](table))) if one["row"] == "behaviour-cloning"]
+    values = {one["column"]: one["value"] for one in cells}
+    assert float(values["injection gain"]) == row.gain.value and float(values["Holm"]) == row.p_adjusted
+    assert {one["text"] for one in cells} >= {"signal into vision", "injected-frozen", "injected-trained"}
+    assert json.loads(WRITERS["json"](table))["injections"][0]["name"] == "behaviour-cloning"
+    assert "signal into vision" in printed(table, 80)
+
+
+def test_a_title_that_means_something_else_is_explained_again(table):
+    text = " ".join(printed(table, 100).split())
+    assert text.count("Holm: p adjusted over the") == 2 and text.count("mde: smallest detectable effect") == 1
 
 
 def test_the_terminal_report_draws_the_intervals_where_there_is_room(table):

@@ -21,6 +21,7 @@ from workbench.spec import (
     apply,
     digest,
     edited,
+    with_random_weights,
 )
 
 
@@ -40,6 +41,16 @@ def test_each_edit_touches_only_what_it_names():
     assert tuned.vision == Slot(module="tiny", weights="random", tune=LastBlocks(blocks=1))
     assert replaced.vision == Slot(module="siglip-base", weights="run:0123456789ab", tune=Lora(rank=2, alpha=3))
     assert fresh.language == Slot(weights="random") and fresh.vision == base.vision
+
+
+def test_adapters_are_those_of_the_weights_and_go_with_them():
+    kept = Slot(weights="run:0123456789ab", tune=Lora(), adapters="kept")
+    base = Spec(language=kept)
+    assert apply(base, Reinit(slot="language")).language == Slot(weights="random", tune=Lora())
+    assert with_random_weights(base).language == Slot(weights="random", tune=Lora())
+    taken = Replace(slot="language", weights="run:0123456789ab", adapters="kept")
+    assert apply(Spec(language=Slot(tune=Lora())), taken).language == kept
+    assert apply(base, Replace(slot="language")).language == Slot(tune=Lora())
 
 
 def test_edits_are_applied_in_order():
@@ -96,6 +107,14 @@ def test_a_spec_cannot_be_changed_in_place():
         ({"projector": {"module": "mlp", "weights": "random", "tokens": 0}}, "greater than or equal to 1"),
         ({"projector": {"module": "mlp", "weights": "random", "tokens": "some"}}, "'keep' or 'match'"),
         ({"vision": {"tune": {"kind": "lora", "dropout": 1.0}}}, "less than 1"),
+        (
+            {"vision": {"tune": {"kind": "lora"}, "adapters": "kept"}},
+            "vision.adapters is 'kept', but its weights are 'pretrained'",
+        ),
+        (
+            {"vision": {"weights": "run:0123456789ab", "adapters": "kept"}},
+            "vision.adapters is 'kept', but .* its tune is 'full'",
+        ),
         ({"vision": {"tune": {"kind": "lora", "targets": []}}}, "at least 1 item"),
     ],
 )

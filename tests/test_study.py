@@ -112,9 +112,18 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
         r"arm 'injected-frozen': No injection named 'clonin'\. Did you mean 'cloning'\?",
     ),
     (
-        lambda c: c["injections"].update(second={**c["injections"]["cloning"], "edits": [INJECTED]}),
-        r"injections\.second starts from the injection 'cloning'",
+        lambda c: c["injections"].update(second={**c["injections"]["cloning"], "after": "clonin"}),
+        r"injections: 'second': No injection named 'clonin'\. Did you mean 'cloning'\?",
     ),
+    (
+        lambda c: c["injections"]["cloning"].update(edits=[INJECTED]),
+        r"the injection 'cloning' starts from itself \('cloning' → 'cloning'\)",
+    ),
+    (
+        lambda c: arm(c, "freeze-vision").update(after="clonin"),
+        r"arms: 'freeze-vision': No injection named 'clonin'\. Did you mean 'cloning'\?",
+    ),
+    (lambda c: arm(c, "freeze-vision").update(adapters="kept"), r"arms\.1: adapters are 'kept', but after names no"),
     (lambda c: c.update(seeds=[]), r"seeds: "),
     (lambda c: arm(c, "freeze-vision").update(seeds=[]), r"arms\.1\.seeds: "),
     (lambda c: c.update(seeds=[-1]), r"seeds\.0: .* \(got -1\)"),

@@ -20,7 +20,7 @@ from workbench.plan import Compute
 from workbench.policy import Policy
 from workbench.projectors import build_projector, image_tokens
 from workbench.spec import SLOTS, SlotName, Spec, Tokens
-from workbench.weights import load_slot
+from workbench.stages import take_over
 
 ACTIONS = 7
 PRETRAINED = ("pretrained", "shuffled")
@@ -39,7 +39,8 @@ def build(
 ) -> tuple[Policy, Backbone]:
     """The policy of `spec`, and the backbone that knows how to tokenise for it.
 
-    Random slots are drawn from `seed`; `run:<id>` slots are read from `root/<id>`. The global generator is left alone.
+    Random slots are drawn from `seed`; `run:<id>` slots are read from `root/<id>`, low-rank updates merged; where they
+    are to be kept, `stages.keep_adapters` reads them once the slot is adapted. The global generator is left alone.
     Of `compute` only attention and checkpointing are used here: the policy is in float32, where torch puts it.
     """
     check_contents(spec)
@@ -52,12 +53,13 @@ def build(
         policy = _assemble(spec, sources, seed, chunk)
     for name in SLOTS:
         slot, weights = policy.get_submodule(name), spec.slot(name).weights
-        if weights.startswith("run:"):
-            load_slot(slot, name, root / weights.removeprefix("run:"))
+        if weights.startswith("run:") and spec.slot(name).adapters == "merged":
+            take_over(slot, name, root / weights.removeprefix("run:"))
         if weights == "shuffled":
             shuffle_weights(slot, torch.Generator().manual_seed(seed))
     slots = {name: getattr(policy, name) for name in SLOTS if name != "head"}
-    return policy, replace(_any(sources), **slots)  # and not those that the policy did not take
+    head = _chosen(spec, "embeddings", sources).lm_head  # whose weight may be that of the embeddings
+    return policy, replace(_any(sources), **slots, lm_head=head)  # and not those that the policy did not take
 
 
 def _from_backbone(spec: Spec, name: SlotName) -> bool:

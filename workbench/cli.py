@@ -9,6 +9,7 @@ import typer
 
 from ablations.cli_arms import app as arms
 from ablations.cli_encoders import app as encoders
+from workbench.cli_probe import app as probes
 from workbench.errors import UserError
 from workbench.options import Changes, Root, StudyName, Workers
 
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.add_typer(encoders, name="encoders")
 app.add_typer(arms)
+app.add_typer(probes)
 
 
 @app.command()
@@ -187,21 +189,6 @@ def evaluate(
     from workbench.policy_screen import evaluate_policy
 
     evaluate_policy(folder, tuple(task), episodes, device, format)
-
-
-@app.command()
-def export(
-    run: Annotated[str, typer.Argument(help="The id of a finished run.")],
-    file: Annotated[Path, typer.Argument(help="The new safetensors file.")],
-    root: Root = Path("runs"),
-) -> None:
-    """Write the vision encoder of RUN as a plain weights file that its own library loads with strict=True.
-
-    Example: workbench export 3f2a91c0b7de injected.safetensors
-    """
-    from workbench.policy_screen import export_encoder
-
-    export_encoder(run, file, root)
 
 
 @app.command()

@@ -7,6 +7,7 @@ import numpy as np
 
 from workbench.benchmarks.contract import SPLIT_SEEDS, Start
 from workbench.benchmarks.tabletop.env import ACTION_NAMES, FPS, STATE_NAMES, TabletopVectorEnv
+from workbench.benchmarks.tabletop.privileged import PRIVILEGED_NAMES
 from workbench.data.contract import Episode
 from workbench.data.lerobot import Dataset, open_dataset
 from workbench.data.lerobot_write import write_dataset
@@ -31,7 +32,13 @@ def collect(recipe: Expert, folder: Path, *, progress: Callable[[int, int], None
             progress(done, total)
 
     return write_dataset(
-        folder, counted(), fps=FPS, robot_type="tabletop-suction", action_names=ACTION_NAMES, state_names=STATE_NAMES
+        folder,
+        counted(),
+        fps=FPS,
+        robot_type="tabletop-suction",
+        action_names=ACTION_NAMES,
+        state_names=STATE_NAMES,
+        extra_names=PRIVILEGED_NAMES if recipe.privileged else {},
     )
 
 
@@ -77,12 +84,14 @@ def _demonstrate(env: TabletopVectorEnv, start: Start, recipe: Expert) -> Episod
     random = np.random.default_rng([start.seed, start.initial_state, 7])
     chance = np.random.default_rng([start.seed, start.initial_state, 8])
     observation, info = env.reset(options={"starts": [start]})
-    images, states, actions = [], [], []
+    images, states, actions, known = [], [], [], []
     for _ in range(env.horizon(0)):
         action = env.expert_action(0)
         images.append(observation["pixels"][0])
         states.append(observation["agent_pos"][0])
         actions.append(action)
+        if recipe.privileged:
+            known.append(env.privileged(0))
         disturbed = action.copy()
         disturbed[:3] += random.normal(0.0, recipe.noise, 3)
         if chance.random() < recipe.mishaps:
@@ -95,6 +104,7 @@ def _demonstrate(env: TabletopVectorEnv, start: Start, recipe: Expert) -> Episod
                 state=np.stack(states).astype(np.float32),
                 action=np.stack(actions).astype(np.float32),
                 instruction=info["task_description"][0],
+                extra={name: np.stack([step[name] for step in known]) for name in (known[0] if known else {})},
             )
         if ended[0]:
             break

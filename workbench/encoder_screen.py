@@ -1,12 +1,15 @@
-"""What a person sees of the encoders that can be named: the list, and one card."""
+"""What a person sees of the encoders that can be named: the list, one card, and one that leaves."""
 
 import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from encoders.artefact import Form
 from encoders.recommendation import recommendation
 from encoders.registry import FORMS, card, parameters
 from encoders.rows import ROWS
@@ -59,6 +62,21 @@ def show_encoder(name: str, format: Format) -> None:
     for key, value in facts.items():
         table.add_row(key.replace("_", " "), Text(_words(value)))
     console.print(table)
+
+
+def export_encoder(id: str, folder: Path, root: Path, *, to: Form | None, format: Format) -> None:
+    """Write the encoder of a finished run, and say where it lies, what is in it and how a study names it."""
+    from workbench.publish_encoder import save_encoder
+    from workbench.record import open_record
+
+    written = save_encoder(open_record(root, id), folder, root, to=to)
+    if format == "json":
+        print(json.dumps({"run": id, "folder": str(folder)} | asdict(written), indent=1))
+        return
+    said = [f"The encoder {written.encoder} lies in {folder} ({', '.join(written.files)})."]
+    if written.module:
+        said.append(f"A study takes it as: module = {json.dumps(written.module)}")
+    console.print("\n".join(said), markup=False, soft_wrap=True)
 
 
 def _words(value: Any) -> str:

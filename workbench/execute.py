@@ -32,6 +32,7 @@ from workbench.player import player_of
 from workbench.policy import Policy
 from workbench.record import begin, open_record, write_episodes, write_json
 from workbench.revision import revision
+from workbench.stages import keep_adapters
 from workbench.train import Step, train
 from workbench.weights import save_weights
 
@@ -96,6 +97,7 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
     inputs = plan.inputs if isinstance(plan, Finetune) else Inputs()
     frames = for_training(frames, inputs, mean_colour=colour, seed=plan.seed)
     adapt(policy, plan.spec, seed=plan.seed)
+    keep_adapters(policy, plan.spec, root)
     spot = place(plan.compute)
     spot.settle(policy)
     if isinstance(plan, Finetune):
@@ -121,6 +123,10 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         "training_seconds": round(training_seconds, 3),
         "episodes": 0,
     }
+    for name, text in lesson.products.items():
+        (folder / name).write_text(text)
+    if lesson.told:
+        result["objective"] = dict(lesson.told)
     if inputs.instruction == "task-id":
         result["tasks"] = list(tasks)
     if isinstance(plan, Finetune):
@@ -138,7 +144,7 @@ def _fit(
         with spot.autocast():
             return lesson.loss(batch)
 
-    audit, losses = Audit(policy, plan.spec), list[float]()
+    audit, losses = Audit(policy, plan.spec, still=lesson.still), list[float]()
     with (folder / "log.jsonl").open("w", buffering=1) as log, torch.random.fork_rng(devices=[]):
         torch.manual_seed(plan.seed)  # layers that draw while they train (dropout) know the global generator only
         for step in train(

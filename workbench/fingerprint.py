@@ -1,7 +1,7 @@
-"""Local files that a spec names, known by their content: whoever trains on in the same folder gets other run ids.
+"""Local files that a spec or an objective names, known by their content.
 
-No torch here. Gigabytes of weights are not read whole at every command: a file's size and blocks all over it are
-digested, and training moves nearly every tensor.
+Whoever trains on in the same folder gets other run ids. No torch here. Gigabytes of weights are not read whole at every
+command: a file's size and blocks all over it are digested, and training moves nearly every tensor.
 """
 
 import hashlib
@@ -11,6 +11,8 @@ from pathlib import Path
 
 from workbench.backbones.source import WANTED
 from workbench.errors import UserError
+from workbench.objectives.facts import terms
+from workbench.plan import Inject
 from workbench.spec import Spec
 
 BLOCK, BLOCKS = 1 << 16, 64
@@ -23,9 +25,15 @@ def pinned(spec: Spec) -> Spec:
     return spec.model_copy(update={"contents": contents})
 
 
-def check_contents(spec: Spec) -> None:
-    """Raises UserError where a file or folder is no longer what it was when the spec was pinned."""
-    for name, stated in spec.contents.items():
+def contents_of(objective: str) -> dict[str, str]:
+    """The fingerprint of every local file and folder that stands behind a colon in an objective."""
+    named = {term.choice: Path(term.choice).expanduser() for term in terms(objective) if term.choice}
+    return {name: fingerprint(path) for name, path in sorted(named.items()) if path.exists()}
+
+
+def check_contents(planned: Spec | Inject) -> None:
+    """Raises UserError where a file or folder is no longer what it was when it was planned."""
+    for name, stated in planned.contents.items():
         path = Path(name).expanduser()
         if not path.exists() or fingerprint(path) != stated:
             raise UserError(f"{name} has changed since it was planned, or is gone: plan the study again.")

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from encoders.torchvision_ops import ensure
-from workbench.backbones.chat import BLANK
-from workbench.backbones.contract import Language, Words, pad_right
+from workbench.backbones.chat import BLANK, Answers
+from workbench.backbones.contract import Language, LmHead, Words, pad_right
 from workbench.backbones.decoder import CAUSAL, Decoder, decoder_window
+from workbench.backbones.family import lm_head
 from workbench.backbones.registry import prepare
 from workbench.backbones.source import WANTED, WEIGHTS, fetched, folder
 from workbench.errors import UserError
@@ -42,6 +43,8 @@ class LanguageModel:
     language: Language
     tokenize: Tokens
     chat: str
+    lm_head: LmHead
+    answers: Answers
     unused_parameters: int
 
 
@@ -100,7 +103,8 @@ def _take_apart(model: Any, tokens: Tokens, name: str) -> LanguageModel:
     text = model.config.get_text_config()
     language = Decoder(base, CAUSAL, width=embeddings.embedding_dim, image_at=0, window=decoder_window(text))
     kept = {id(parameter): parameter.numel() for slot in (embeddings, language) for parameter in slot.parameters()}
-    return LanguageModel(embeddings, language, tokens, tokens.prompt, total - sum(kept.values()))
+    head, answers = lm_head(model, text), Answers(tokens.tokenizer)
+    return LanguageModel(embeddings, language, tokens, tokens.prompt, head, answers, total - sum(kept.values()))
 
 
 def _random(path: Path, name: str, seed: int) -> Any:

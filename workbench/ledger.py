@@ -83,10 +83,14 @@ def _slot_hash(slot: nn.Module) -> str:
 
 
 class Audit:
-    """Watches a training run: open before the first step, `after_backward` each step, `close` after the last."""
+    """Watches a training run: open before the first step, `after_backward` each step, `close` after the last.
 
-    def __init__(self, policy: Policy, spec: Spec):
+    `still`: the loss has no gradient, so that what is trained need not have one, nor move.
+    """
+
+    def __init__(self, policy: Policy, spec: Spec, *, still: bool = False):
         self.spec = spec
+        self.still = still
         self.before = {name: _slot_hash(policy.get_submodule(name)) for name in SLOTS}
         self.trainable = {key for key, parameter in policy.named_parameters() if parameter.requires_grad}
         self.seen: set[str] = set()
@@ -112,7 +116,7 @@ class Audit:
         for row in rows:
             if row.parameters and row.moved != MOVED[row.tune]:  # raw patches have nothing that could move
                 raise LedgerBroken(f"the slot {row.slot!r} was to be tuned {row.tune!r}, but it is {row.moved}")
-            if (row.before == row.after) != (row.moved == "frozen"):
+            if (row.before == row.after) != (row.moved == "frozen") and not (self.still and row.before == row.after):
                 raise LedgerBroken(
                     f"the slot {row.slot!r} is {row.moved}, but its bits say otherwise: {row.before} → {row.after}"
                 )
@@ -126,6 +130,8 @@ class Audit:
         )
 
     def _all_seen(self) -> None:
+        if self.still:
+            return
         alive = {_kept_together(key) for key in self.seen}
         if dead := {key for key in self.trainable if _kept_together(key) not in alive}:
             raise LedgerBroken(f"trainable parameters have no gradient after {self.steps} steps: {sorted(dead)}")

@@ -1,7 +1,7 @@
 """What a run is trained on, and by which loss: demonstrations for a policy, an objective for an encoder."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,8 +10,10 @@ from workbench.backbones.contract import Backbone
 from workbench.compute import Place
 from workbench.data.contract import Frames
 from workbench.data.statistics import Statistics
+from workbench.fingerprint import check_contents
 from workbench.imitate import ActionScale, Demonstrations, imitation_loss
-from workbench.objectives.contract import Sizes
+from workbench.objectives.contract import Given
+from workbench.objectives.facts import facts
 from workbench.objectives.moments import Moments
 from workbench.objectives.registry import build_objective
 from workbench.plan import Finetune, Inject
@@ -23,11 +25,18 @@ POLICY, OBJECTIVE = "policy", "objective"
 
 @dataclass(frozen=True)
 class Lesson:
-    """The module that is trained, its endless batches, and the parts of the loss of one."""
+    """The module that is trained, its endless batches, and the parts of the loss of one.
+
+    `still`: nothing is to be learned, and a trained slot need not move. `products` are files that go with the result,
+    `told` figures about what was learned from.
+    """
 
     model: nn.Module
     batches: Iterator[Any]
     loss: Callable[[Any], Mapping[str, Tensor]]
+    still: bool = False
+    products: Mapping[str, str] = field(default_factory=dict)
+    told: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
     def rate_of(parameter: str, spec: Spec) -> float:
@@ -59,18 +68,15 @@ def injection(
     spot: Place,
 ) -> Lesson:
     """An encoder learns what the objective asks; the objective's own parameters are trained beside it, and dropped."""
-    card = policy.vision.card
-    sizes = Sizes(
-        card.tokens,
-        card.dim,
-        state=frames.state.shape[1],
-        actions=frames.action.shape[1],
-        chunk=plan.budget.chunk,
-    )
-    objective = build_objective(plan.objective, sizes, seed=plan.seed).to(spot.device)
+    check_contents(plan)
     moments = Moments(frames, scale, state=state, backbone=backbone)
+    given = Given(policy, backbone, moments, plan.budget.chunk)
+    objective = build_objective(plan.objective, given, seed=plan.seed).to(spot.device)
     return Lesson(
         nn.ModuleDict({POLICY: policy, OBJECTIVE: objective}),
-        moments.batches(plan.budget.batch, seed=plan.seed, device=spot.device),
+        moments.batches(plan.budget.batch, seed=plan.seed, device=spot.device, augmentation=plan.augmentation),
         lambda signals: objective.loss(policy, signals),
+        still=facts(plan.objective).still,
+        products=objective.products(),
+        told=objective.told(),
     )

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from workbench.augmentation import UNCHANGED, Augmentation, check_augmentation
 from workbench.benchmarks.contract import Protocol, Split
 from workbench.errors import UserError, unknown
-from workbench.objectives.facts import facts
+from workbench.objectives.facts import facts, spelled
 from workbench.spec import SLOTS, SlotName, Spec, Value, digest, later
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -25,7 +26,8 @@ class Expert(Value):
 
     `noise` (standard deviation, in units of the largest action) disturbs what is executed, not what is recorded,
     so that the data show how to recover (DART, arXiv:1703.09327). `mishaps` is the probability that a step goes wrong
-    altogether: any move is executed instead, and in half of them what is held is let go.
+    altogether: any move is executed instead, and in half of them what is held is let go. `privileged` keeps what the
+    simulator knows beside each frame (where everything is, and the depth): for objectives and probes, not for a policy.
     """
 
     kind: Literal["expert"] = "expert"
@@ -34,6 +36,7 @@ class Expert(Value):
     split: Split = "finetune"
     noise: float = Field(default=0.3, ge=0)
     mishaps: float = later(0.0, ge=0, lt=1)
+    privileged: bool = later(False)
 
 
 class Folder(Value):
@@ -98,13 +101,20 @@ class Compute(Value):
 
 def _objective(name: str) -> str:
     try:
-        facts(name)
+        return spelled(name)
     except UserError as error:
         raise ValueError(str(error)) from error
-    return name
 
 
 Objective = Annotated[str, AfterValidator(_objective)]
+
+
+def check_signal(objective: str, data: Data) -> None:
+    """Raises ValueError where the data cannot hold what the objective reads."""
+    if isinstance(data, Expert) and facts(objective).privileged and not data.privileged:
+        raise ValueError(
+            f"objective is {objective!r}, which reads what only the simulator knows: set data.privileged = true"
+        )
 
 
 class Inputs(Value):
@@ -156,15 +166,26 @@ class Finetune(Value):
 
 
 class Inject(Value):
-    """Train on a control signal, or a negative control; the product is the vision encoder's weights."""
+    """Train on a control signal, or a negative control; the product is the vision encoder's weights.
+
+    `contents` are fingerprints of the local files that the objective names, filled in when a study is planned.
+    """
 
     kind: Literal["inject"] = "inject"
     objective: Objective = "behaviour-cloning"
     spec: Spec
     data: Data
     budget: Budget
+    augmentation: Augmentation = later(UNCHANGED)
     compute: Compute = Compute()
     seed: Seed = 0
+    contents: dict[str, str] = later({})
+
+    @model_validator(mode="after")
+    def _readable(self) -> "Inject":
+        check_signal(self.objective, self.data)
+        check_augmentation(self.objective, self.augmentation)
+        return self
 
 
 class Evaluate(Value):

@@ -13,7 +13,7 @@ from workbench.backbones.contract import Hidden, Language, Words
 from workbench.heads.contract import Head
 from workbench.spec import SLOTS, SlotName
 
-# B batch  N image tokens  T word tokens  D encoder width  E language width
+# B batch  N image tokens  T word tokens  S tokens of an answer  D encoder width  E language width
 
 
 def slot_of(parameter: str) -> SlotName:
@@ -61,11 +61,27 @@ class Policy(nn.Module):
 
         Every slot is given its tensors where `places` says that it is; without places they stay where they are.
         """
+        return self._walk(image_BHWC, words, self.head.query_E[None, None], None)
+
+    def read(self, image_BHWC: Tensor, words: Words, answer_BSE: Tensor, mask_BS: Tensor) -> Tensor:
+        """Hidden states `[B, 1 + S, E]` behind the words' last token and each token of the embedded answer.
+
+        What the language model says next at each of them: the answer's first token, its second, …, its end.
+        `mask_BS` is 0 at padding on the answer's right.
+        """
+        all_BLE = self._walk(image_BHWC, words, answer_BSE, mask_BS).hidden.all_BLE
+        said = answer_BSE.shape[1]
+        last_B = all_BLE.shape[1] - said - words.mask_BT.shape[1] + words.mask_BT.sum(dim=1) - 1
+        asked_B1E = all_BLE[torch.arange(len(all_BLE), device=all_BLE.device), last_B.to(all_BLE.device)][:, None]
+        return torch.cat([asked_B1E, all_BLE[:, all_BLE.shape[1] - said :]], dim=1)
+
+    def _walk(self, image_BHWC: Tensor, words: Words, suffix_BSE: Tensor, suffix_mask_BS: Tensor | None) -> Walk:
         seen_BND = self.vision(self._at("vision", image_BHWC))
         seen_BNE = self.projector(self._at("projector", seen_BND))
         words_BTE = self.embeddings(self._at("embeddings", words.ids_BT))
-        given = (seen_BNE, words_BTE, words.mask_BT, self.head.query_E)
-        hidden = self.language(*(self._at("language", tensor) for tensor in given))
+        given = (seen_BNE, words_BTE, words.mask_BT, suffix_BSE)
+        mask = None if suffix_mask_BS is None else self._at("language", suffix_mask_BS)
+        hidden = self.language(*(self._at("language", tensor) for tensor in given), mask)
         hidden = Hidden(self._at("head", hidden.all_BLE), self._at("head", hidden.mask_BL))
         return Walk(seen_BND, seen_BNE, words_BTE, hidden)
 

@@ -1,4 +1,4 @@
-"""What a person sees of trained policies that leave their runs: saved, played, exported."""
+"""What a person sees of trained policies that leave their runs: saved, played."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Literal
 from rich.table import Table
 
 from workbench.benchmarks.contract import Outcome, Protocol
-from workbench.errors import UserError, encoder_errors
+from workbench.errors import UserError
 from workbench.record import open_record
 from workbench.screen import console, stage, told_aside
 
@@ -17,18 +17,6 @@ def save_run(id: str, folder: Path, root: Path) -> None:
 
     save_policy(open_record(root, id), folder)
     console.print(f"The policy lies in {folder}; play it with: workbench evaluate {folder}", markup=False)
-
-
-def export_encoder(id: str, file: Path, root: Path) -> None:
-    from encoders.export import save_export
-    from workbench.player import trained_encoder
-
-    if file.exists():
-        raise UserError(f"{file} exists already: choose another name, or delete it first.")
-    encoder = trained_encoder(open_record(root, id), root)
-    with encoder_errors():
-        save_export(encoder, file)
-    console.print(f"The encoder {encoder.card.name} ({encoder.card.source}) lies in {file}.", markup=False)
 
 
 def evaluate_policy(

@@ -8,6 +8,8 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,14 +52,23 @@ def save_policy(record: Record, folder: Path) -> None:
     plan = training_plan(record)
     if isinstance(plan, Finetune) and plan.inputs != Inputs():
         raise UserError(f"The run {record.id} was trained without some of its inputs: a control, no policy.")
+    with new_folder(folder) as aside:
+        shutil.copyfile(checked_weights(record.folder), aside / MODEL)
+        _write(record, plan, aside)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder` that gets its name where the block ends well, and is gone where it does not.
+
+    Raises UserError where `folder` exists.
+    """
     if folder.exists():
         raise UserError(f"{folder} exists already: choose another folder, or delete it first.")
-    weights = checked_weights(record.folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        shutil.copyfile(weights, aside / MODEL)
-        _write(record, plan, aside)
+        yield aside
         aside.chmod(0o755)
         os.replace(aside, folder)
     except BaseException:
@@ -120,15 +131,20 @@ def _write(record: Record, plan: Finetune | Inject, folder: Path) -> None:
 
 def model_card(record: Record, plan: Finetune | Inject) -> str:
     """What the policy is, what was trained of it, and how well it plays: Markdown with the hub's front matter."""
-    ledger: dict[str, Any] = record.ledger()
     lines = ["---", "library_name: vla-workbench", "pipeline_tag: robotics", "---", "", f"# Policy {record.id}", ""]
     lines += [f"From the backbone `{plan.spec.backbone}`, seed {plan.seed}, {plan.budget.steps:,} steps of "]
     lines[-1] += f"{plan.budget.batch}; the decoder reads {record.result['prompt']!r}."
     if isinstance(plan, Finetune):
         share = f"{100 * record.result['success']:.1f} % of {record.result['episodes']} episodes"
         lines += ["", f"Success on `{plan.protocol.benchmark}` ({', '.join(plan.protocol.tasks)}): {share}."]
-    lines += ["", "| slot | module | weights | tune | parameters | trained | bits |", "|---|---|---|---|--:|--:|---|"]
+    lines += ["", *ledger_lines(record.ledger())]
+    return "\n".join([*lines, "", "Play it: `workbench evaluate FOLDER`.", ""])
+
+
+def ledger_lines(ledger: dict[str, Any]) -> list[str]:
+    """What was trained of each slot, as a table in Markdown."""
+    lines = ["| slot | module | weights | tune | parameters | trained | bits |", "|---|---|---|---|--:|--:|---|"]
     for row in ledger["rows"]:
         cells = (row["slot"], row["module"], row["weights"], row["tune"])
         lines.append(f"| {' | '.join(cells)} | {row['parameters']:,} | {row['trainable']:,} | {moved_bits(row)} |")
-    return "\n".join([*lines, "", "Play it: `workbench evaluate FOLDER`.", ""])
+    return lines

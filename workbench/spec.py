@@ -69,6 +69,8 @@ class Norms(Value):
 
 
 Tune = Annotated[Frozen | Full | Lora | LastBlocks | Norms, Field(discriminator="kind")]
+Adapters = Literal["merged", "kept"]
+"""What becomes of the low-rank updates of a run that a slot starts from."""
 
 
 def _source(weights: str) -> str:
@@ -102,7 +104,8 @@ class Slot(Value):
 
     `weights` is `pretrained`, `random`, `shuffled` (pretrained, the numbers within each tensor in random order),
     `run:<id>` (the same slot of a finished run) or, in a study, `injection:<name>`, which the study turns into the id
-    of the run that it declares under that name. `tokens` is for new projectors. `rate` multiplies the learning rate.
+    of the run that it declares under that name. That run's low-rank updates are `merged` into the weights, or `kept`
+    apart and trained on. `tokens` is for new projectors. `rate` multiplies the learning rate.
     """
 
     module: str = "native"
@@ -110,6 +113,7 @@ class Slot(Value):
     tune: Tune = Full()
     tokens: Tokens = later("keep")
     rate: float = later(1.0, gt=0)
+    adapters: Adapters = later("merged")
 
     @model_validator(mode="after")
     def _moving(self) -> "Slot":
@@ -172,6 +176,18 @@ class Spec(Value):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _possible_adapters(self) -> "Spec":
+        for name in SLOTS:
+            slot = self.slot(name)
+            started = slot.weights.startswith(("run:", "injection:"))
+            if slot.adapters == "kept" and not (started and isinstance(slot.tune, Lora)):
+                raise ValueError(
+                    f"{name}.adapters is 'kept', but its weights are {slot.weights!r} and its tune is "
+                    f"{slot.tune.kind!r}: kept are those of a run or an injection, under the same 'lora'"
+                )
+        return self
+
     def slot(self, name: SlotName) -> Slot:
         return getattr(self, name)
 
@@ -195,6 +211,7 @@ class Replace(Value):
     module: str = "native"
     weights: Weights = "pretrained"
     tokens: Tokens = later("keep")
+    adapters: Adapters = later("merged")
 
 
 class Reinit(Value):
@@ -222,9 +239,9 @@ def _changed(spec: Spec, edit: Edit) -> Spec:
         case SetTune():
             changed = {"tune": edit.tune}
         case Replace():
-            changed = {"module": edit.module, "weights": edit.weights, "tokens": edit.tokens}
+            changed = {name: getattr(edit, name) for name in ("module", "weights", "tokens", "adapters")}
         case Reinit():
-            changed = {"weights": edit.weights}
+            changed = {"weights": edit.weights, "adapters": "merged"}
         case SetRate():
             changed = {"rate": edit.factor}
         case _:
@@ -244,7 +261,8 @@ def edited(spec: Spec, edits: tuple[Edit, ...]) -> Spec:
 
 def with_random_weights(spec: Spec) -> Spec:
     """The same modules and tunes, no slot of which needs a weights file."""
-    slots = {name: spec.slot(name).model_copy(update={"weights": "random"}) for name in SLOTS}
+    random = {"weights": "random", "adapters": "merged"}
+    slots = {name: spec.slot(name).model_copy(update=random) for name in SLOTS}
     return Spec.model_validate({**dict(spec), **slots, "contents": {}})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ablations.notation import ABSENT, SCREENING, count, duration, effect, percent, points, probability
 from ablations.report.beside import beside
-from ablations.table import ArmRow, ContrastRow, Figure, Table, WholeRow
+from ablations.table import ArmRow, ContrastRow, Figure, InjectionRow, Table, WholeRow
 
 FAILED, NOT_RUN = "failed", "not run"
 
@@ -55,6 +55,8 @@ def sections(table: Table) -> tuple[Section, ...]:
     found = (
         Section("Slots: the cost of freezing", FREEZING, table.slots, attrgetter("freeze_cost")),
         Section("Slots: other evidence", EVIDENCE, table.slots),
+        Section("Injections: the gain while frozen", INJECTIONS, table.injections, attrgetter("gain")),
+        Section("Injections: other evidence", BESIDE_GAIN, table.injections),
         Section("The whole model", WHOLE, table.whole, attrgetter("difference")),
         Section("What each input carries", SHARES, table.shares, attrgetter("share")),
         Section("Declared contrasts", CONTRASTS, table.contrasts, attrgetter("figure")),
@@ -118,6 +120,10 @@ def _minus(row: ContrastRow | WholeRow) -> str:
     return f"{row.a or ABSENT} − {row.b or ABSENT}"
 
 
+def kind(row: InjectionRow) -> str:
+    return f"{'control' if row.control else 'signal'} into {row.slot}"
+
+
 def _difference(row: ContrastRow) -> str:
     return points(row.figure) if row.paired or row.figure is None else f"{points(row.figure)} unpaired"
 
@@ -129,6 +135,8 @@ def _same(shown: bool | None) -> str:
 MDE = column("mde", "mde", effect, meaning="smallest detectable effect, which 80 % of repeated studies would find")
 SEEDS = column("seeds", "seeds", meaning="training seeds that the figure rests on")
 SLOT = column("slot", "slot")
+
+FIRST = "injected, frozen − frozen; it and what follows are of the first signal, all are listed under Injections"
 
 FREEZING = (
     SLOT,
@@ -142,10 +150,28 @@ EVIDENCE = (
     column("relief", "relief", points, meaning="only this slot and the head trained − only the head trained"),
     column("pretraining value", "pretraining_value", points, meaning="all trained − this slot random, trained"),
     column("random floor", "random_floor", percent, meaning="success with this slot random and frozen, in %"),
-    column("injection gain", "injection_gain", points, meaning="injected, frozen − frozen"),
+    column("injection gain", "injection_gain", points, meaning=FIRST),
     column("specific gain", "specific_gain", points, meaning="injected, frozen − the best negative control"),
     column("trained injection", "trained_injection_gain", points, meaning="injected, trained − all trained"),
     column("recovery", "recovery", percent, meaning="injection gain ÷ freeze cost in %, where the cost is above 0"),
+)
+INJECTION = column("injection", "name")
+INJECTIONS = (
+    INJECTION,
+    Column("kind", kind, kind, "control: a negative control, which teaches nothing of acting", beneath=True),
+    Column("frozen arm", attrgetter("frozen"), lambda row: row.frozen or ABSENT, beneath=True),
+    Column("trained arm", attrgetter("trained"), lambda row: row.trained or ABSENT, beneath=True),
+    column("injection gain", "gain", points, meaning="injected, frozen − frozen"),
+    column("Holm", "p_adjusted", probability, meaning="p adjusted over the signals"),
+    SEEDS,
+    MDE,
+)
+BESIDE_GAIN = (
+    INJECTION,
+    column("success", "success", percent, meaning="of the frozen arm, in %"),
+    column("specific gain", "specific", points, meaning="injected, frozen − the best negative control"),
+    column("recovery", "recovery", percent, meaning="injection gain ÷ freeze cost in %, where the cost is above 0"),
+    column("trained injection", "trained_gain", points, meaning="injected, trained − all trained"),
 )
 WHOLE = (
     column("success owed to", "name"),

@@ -21,7 +21,7 @@ from ablations.report.page_curves import curves_data, panels
 from ablations.report.page_films import Films, films
 from ablations.report.page_plots import forest, recoveries, success
 from ablations.report.page_runs import ArmView, arm_views, progress
-from ablations.report.page_tables import other_sheets, published_sheets, slots_sheet, tasks_sheet
+from ablations.report.page_tables import injections_sheets, other_sheets, published_sheets, slots_sheet, tasks_sheet
 from ablations.study import Study, wanted
 from ablations.table import Table
 from workbench.record import find
@@ -71,6 +71,7 @@ def page(shown: Material) -> str:
             reading=READING,
             notes=[note for note in footnotes(table) if note not in shown_elsewhere],
             slots=slots_sheet(table),
+            injections=injections_sheets(table),
             sheets=other_sheets(table),
             tasks=tasks_sheet(table),
             published=published_sheets(table),

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from ablations.notation import ABSENT, count, duration, effect, percent, points, probability
-from ablations.report.columns import FAILED, NOT_RUN
+from ablations.report.columns import FAILED, NOT_RUN, kind
 from ablations.report.whiskers import Axis, difference_axis, share_axis
-from ablations.table import ArmRow, ContrastRow, Figure, SlotRow, Table, WholeRow
+from ablations.table import ArmRow, ContrastRow, Figure, InjectionRow, SlotRow, Table, WholeRow
 
 MOST_TICKS = 7
 FREEZING = "What freezing each slot costs: all trained − this slot frozen"
@@ -79,15 +79,15 @@ def success(table: Table) -> Plot:
 
 
 def recoveries(table: Table) -> Plot | None:
-    """How much of a slot's freeze cost its injection wins back; None where no recovery is defined."""
-    found = [(row.slot, row.recovery) for row in table.slots if row.recovery is not None]
+    """How much of its slot's freeze cost each injection wins back; None where no recovery is defined."""
+    found = [(row, row.recovery) for row in table.injections if row.recovery is not None]
     if not found:
         return None
     reach = max([1.0, *(min(2.0, figure.high) for _, figure in found)])
     axis = Axis(min([0.0, *(max(-1.0, figure.low) for _, figure in found)]), reach, 1)
     rows = tuple(
-        Row(slot, "", f"{percent(figure)} %", _whisker(figure, axis), (), _facts(("recovery", f"{percent(figure)} %")))
-        for slot, figure in found
+        Row(row.name, kind(row), f"{percent(figure)} %", _whisker(figure, axis), (), _recovered(row, table))
+        for row, figure in found
     )
     about = "injection gain in % of the freeze cost, with its 95 % interval; 100 % wins all of it back"
     return Plot("recovery", "Recovery", about, _ticks(axis), place(axis, 0.0), rows, bars=True)
@@ -132,6 +132,15 @@ def _slot(row: SlotRow, axis: Axis, table: Table) -> Row:
         ("verdict", row.verdict),
     )
     return Row(row.slot, "", points(row.freeze_cost), _whisker(row.freeze_cost, axis), (), tip)
+
+
+def _recovered(row: InjectionRow, table: Table) -> Facts:
+    return _facts(
+        ("recovery", f"{percent(row.recovery)} %"),
+        ("injection gain", points(row.gain)),
+        ("n", _trials(row.recovery.seeds if row.recovery else 0, table.episodes)),
+        ("arm", row.frozen or ABSENT),
+    )
 
 
 def _contrast(row: ContrastRow, axis: Axis, table: Table) -> Row:

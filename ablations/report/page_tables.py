@@ -43,6 +43,12 @@ def slots_sheet(table: Table) -> Sheet:
     return sheet("slots", section)
 
 
+def injections_sheets(table: Table) -> tuple[Sheet, ...]:
+    """A row an injection: its gain, then what else is known of it; none where nothing was injected."""
+    found = [section for section in sections(table) if section.rows is table.injections]
+    return tuple(sheet(f"injected-{number}", section) for number, section in enumerate(found, start=1))
+
+
 def other_sheets(table: Table) -> dict[str, Sheet]:
     """The other tables of the report, by the attribute of the table that they show."""
     named = {

@@ -38,13 +38,13 @@ class Report:
 
 
 def drawn(sections: Iterable[Section], width: int) -> Iterator[RenderableType]:
-    """Each section under its title; a column's meaning is said where it first stands."""
+    """Each section under its title; a column's meaning is said where it first stands, and where it is another one."""
     explained: dict[str, str] = {}
     for section in sections:
         yield Text()
         yield Text(section.title, style="bold cyan")
         yield grid(section, width)
-        if new := {title: meaning for title, meaning in section.legend().items() if title not in explained}:
+        if new := {title: meaning for title, meaning in section.legend().items() if explained.get(title) != meaning}:
             yield small(" · ".join(f"{title}: {meaning}" for title, meaning in new.items()))
         explained |= new
 

@@ -49,6 +49,21 @@ class Chat:
         return ids[:place] + ids[place + 1 :]
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Tokenises answers by themselves, as they follow a prompt, each ended by the tokenizer's end of sequence."""
+
+    tokenizer: Any
+
+    def __call__(self, texts: Sequence[str]) -> Words:
+        """Raises UserError where the tokenizer has no such token."""
+        end, pad = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        if end is None:
+            raise UserError("This backbone's tokenizer has no token that ends an answer (eos_token).")
+        rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return pad_right([[*row, end] for row in rows], 0 if pad is None else pad)
+
+
 def build_chat(family: Family, tokenizer: Any, template: str | None, marker: str, prompt: str) -> Chat:
     """The chat whose user says `prompt`. Raises UserError for a prompt or a template that cannot be used."""
     if prompt.count(BLANK) != 1:

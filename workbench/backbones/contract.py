@@ -25,18 +25,22 @@ class Words:
 
 @dataclass(frozen=True)
 class Hidden:
-    """The decoder's final hidden states, the query's last; `mask_BL` is 1 where a token stands."""
+    """The decoder's final hidden states, the suffix's last; `mask_BL` is 1 where a token stands."""
 
     all_BLE: Tensor
     mask_BL: Tensor
 
     @property
     def query_BE(self) -> Tensor:
+        """Of a suffix that is the query alone."""
         return self.all_BLE[:, -1]
 
 
 class Language(nn.Module, ABC):
-    """The decoder without its embeddings: lays out image, words and query as it was trained, and reads them."""
+    """The decoder without its embeddings: lays out image, words and suffix as it was trained, and reads them.
+
+    The suffix is what is said to them: a policy's query, or an answer, each token of which sees those before it.
+    """
 
     width: int
     """E."""
@@ -51,11 +55,32 @@ class Language(nn.Module, ABC):
         """The transformer blocks, first to last."""
 
     @abstractmethod
-    def forward(self, seen_BNE: Tensor, words_BTE: Tensor, mask_BT: Tensor, query_E: Tensor) -> Hidden:
-        """The final hidden states, the query's (starting from `query_E`) last.
+    def forward(
+        self,
+        seen_BNE: Tensor,
+        words_BTE: Tensor,
+        mask_BT: Tensor,
+        suffix_BSE: Tensor,
+        suffix_mask_BS: Tensor | None = None,
+    ) -> Hidden:
+        """The final hidden states, the suffix's last; one suffix `[1, S, E]` serves every row, as a query does.
 
-        `seen_BNE` has E channels, or E for each of 1 + k layers where the decoder takes k deepstack layers.
+        `suffix_mask_BS` is 0 at padding on the suffix's right; None: nothing of it is padding. `seen_BNE` has E
+        channels, or E for each of 1 + k layers where the decoder takes k deepstack layers.
         """
+
+
+class LmHead(nn.Module):
+    """The model's own head over its vocabulary; Gemma 2 bounds its logits (arXiv:2408.00118, §2)."""
+
+    def __init__(self, native: nn.Module, bound: float | None) -> None:
+        super().__init__()
+        self.native = native
+        self.bound = bound
+
+    def forward(self, hidden_E: Tensor) -> Tensor:
+        logits_V = self.native(hidden_E)
+        return logits_V if self.bound is None else self.bound * (logits_V / self.bound).tanh()
 
 
 @dataclass(frozen=True)
@@ -74,6 +99,10 @@ class Backbone:
     """What the user says, with `{instruction}` left open."""
     chat: str
     """The whole text that is tokenised, image placeholder and `{instruction}` left open."""
+    lm_head: LmHead
+    """[…, E] → logits over the vocabulary. Where the family ties it, its weight is that of the embeddings."""
+    answers: Callable[[Sequence[str]], Words]
+    """Tokenises answers, each with the token that ends it, padded on the right."""
     unused_parameters: int
 
     @property

@@ -105,7 +105,7 @@ class Probe:
         seen_BNE = slots.projector(slots.vision.tokens(self.pixels_BCHW))
         words_BTE = slots.embeddings(self.words_BT)
         mask_BT = torch.ones_like(self.words_BT[:, :-1])
-        hidden = slots.language(seen_BNE, words_BTE[:, :-1], mask_BT, words_BTE[0, -1])
+        hidden = slots.language(seen_BNE, words_BTE[:, :-1], mask_BT, words_BTE[:, -1:])
         for module, mode in zip(modules, modes, strict=True):
             module.train(mode)
         return float((hidden.query_BE - self.last_BE).abs().max()) if seen_BNE.shape[1] == self.tokens else math.inf

@@ -1,7 +1,7 @@
 """The language slot of every family: one layout, and what each decoder wants to be told about it.
 
-A sequence is: the words before the image, the image, the other words, padding, the query.
-Shapes: B batch  N image tokens  T word tokens  L = N + T + 1 positions  E language width
+A sequence is: the words before the image, the image, the other words, padding, the suffix, padding.
+Shapes: B batch  N image tokens  T word tokens  S tokens of the suffix  L = N + T + S positions  E language width
 """
 
 import math
@@ -19,12 +19,14 @@ from workbench.backbones.contract import Hidden, Language, blocks_of
 class Layout:
     """Where what stands: `mask_BL` is 1 at a token, the image is at `image_at : image_at + image_tokens`.
 
-    `deep` holds the image's deepstack layers, each [B, N, E]; empty for a decoder or an encoder without them.
+    The last `suffix` positions are the suffix. `deep` holds the image's deepstack layers, each [B, N, E]; empty for a
+    decoder or an encoder without them.
     """
 
     mask_BL: Tensor
     image_at: int
     image_tokens: int
+    suffix: int
     deep: tuple[Tensor, ...]
 
     @property
@@ -68,20 +70,29 @@ class Decoder(Language):
     def blocks(self) -> list[nn.Module]:
         return blocks_of(self.base)
 
-    def forward(self, seen_BNE: Tensor, words_BTE: Tensor, mask_BT: Tensor, query_E: Tensor) -> Hidden:
+    def forward(
+        self,
+        seen_BNE: Tensor,
+        words_BTE: Tensor,
+        mask_BT: Tensor,
+        suffix_BSE: Tensor,
+        suffix_mask_BS: Tensor | None = None,
+    ) -> Hidden:
         batch, tokens = seen_BNE.shape[:2]
+        suffix = suffix_BSE.shape[1]
         image_BNE, *deep = seen_BNE.split(self.width, dim=-1)
-        self._check(image_BNE, deep, tokens + mask_BT.shape[1] + 1)
-        query_B1E = query_E.to(image_BNE.dtype).expand(batch, 1, -1)
+        self._check(image_BNE, deep, tokens + mask_BT.shape[1] + suffix)
+        suffix_BSE = suffix_BSE.to(image_BNE.dtype).expand(batch, -1, -1)
         before, after = slice(None, self.image_at), slice(self.image_at, None)
-        one = mask_BT.new_ones(batch, 1)
-        mask_BL = torch.cat([mask_BT[:, before], one.expand(batch, tokens), mask_BT[:, after], one], dim=1)
-        embeds_BLE = torch.cat([words_BTE[:, before], image_BNE, words_BTE[:, after], query_B1E], dim=1)
+        image_BN = mask_BT.new_ones(batch, tokens)
+        suffix_BS = mask_BT.new_ones(batch, suffix) if suffix_mask_BS is None else suffix_mask_BS
+        mask_BL = torch.cat([mask_BT[:, before], image_BN, mask_BT[:, after], suffix_BS], dim=1)
+        embeds_BLE = torch.cat([words_BTE[:, before], image_BNE, words_BTE[:, after], suffix_BSE], dim=1)
         hidden_BLE = self.base(
             inputs_embeds=embeds_BLE,
             attention_mask=mask_BL,
             use_cache=False,
-            **self.reading.extras(Layout(mask_BL, self.image_at, tokens, tuple(deep))),
+            **self.reading.extras(Layout(mask_BL, self.image_at, tokens, suffix, tuple(deep))),
         ).last_hidden_state
         return Hidden(hidden_BLE, mask_BL)
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from encoders.contract import Encoder
 from encoders.unread import keep_unread
-from workbench.backbones.contract import Language
+from workbench.backbones.contract import Language, LmHead
 from workbench.backbones.decoder import Decoder, Reading, decoder_window
 from workbench.backbones.towers import Origin, Pixels
 
@@ -65,10 +65,11 @@ class Slots:
     projector: nn.Module
     embeddings: nn.Module
     language: Language
+    lm_head: LmHead
 
 
 def take_apart(model: Any, family: Family, origin: Origin, *, image_at: int) -> Slots:
-    """The slots of `model`, which is used up: nothing of it is copied. Its language-model head is dropped."""
+    """The slots of `model`, which is used up: nothing of it is copied."""
     config = model.config
     text = config.get_text_config()
     tower = model.get_submodule(family.vision)
@@ -83,7 +84,12 @@ def take_apart(model: Any, family: Family, origin: Origin, *, image_at: int) -> 
     language = Decoder(
         base, family.read(config), width=text.hidden_size, image_at=image_at, window=decoder_window(text)
     )
-    return Slots(vision, projector, embeddings, language)
+    return Slots(vision, projector, embeddings, language, lm_head(model, text))
+
+
+def lm_head(model: Any, text: Any) -> LmHead:
+    """The head of `model`, whose text configuration is `text`."""
+    return LmHead(model.get_output_embeddings(), getattr(text, "final_logit_softcapping", None))
 
 
 def taken(path: str) -> Callable[[Any], nn.Module]:

@@ -1,7 +1,7 @@
 """PaliGemma 1 and 2 (arXiv:2407.07726, arXiv:2412.03555): SigLIP, a linear projector, Gemma or Gemma 2.
 
 What is particular to them: image tokens come before the words, positions start at 1, the image and the words are the
-prefix (token type 0, every token of it sees every other), and the query is the suffix (token type 1).
+prefix (token type 0, every token of it sees every other), and the query or the answer is the suffix (token type 1).
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ INSTRUCTION = "{instruction}\n"
 
 def prefix_and_suffix(layout: Layout) -> dict[str, Any]:
     types_BL = torch.zeros_like(layout.mask_BL)
-    types_BL[:, -1] = 1
+    types_BL[:, types_BL.shape[1] - layout.suffix :] = 1
     return {"position_ids": layout.positions_BL(1), "token_type_ids": types_BL}
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 
 from encoders.torchvision_ops import ensure
-from workbench.backbones.chat import Chat, build_chat, chat_template
+from workbench.backbones.chat import Answers, Chat, build_chat, chat_template
 from workbench.backbones.contract import Backbone
 from workbench.backbones.conventions import conventional, probe
 from workbench.backbones.family import Family, take_apart
@@ -77,9 +77,10 @@ def load_backbone(
     if probed:
         probed.confirm(slots)
     parts = vars(slots)
-    kept = {id(parameter): parameter for slot in parts.values() for parameter in slot.parameters()}
+    own = (slots.vision, slots.projector, slots.embeddings, slots.language)
+    kept = {id(parameter): parameter for slot in own for parameter in slot.parameters()}
     unused = total - sum(parameter.numel() for parameter in kept.values())
-    text = {"tokenize": chat, "prompt": chat.prompt, "chat": chat.text}
+    text = {"tokenize": chat, "prompt": chat.prompt, "chat": chat.text, "answers": Answers(chat.tokenizer)}
     return Backbone(name=name, family=config.model_type, **parts, **text, unused_parameters=unused)
 
 

@@ -35,6 +35,20 @@ class View:
     distance: float
     lookat: tuple[float, float, float]
 
+    def project(self, points_M3: np.ndarray) -> np.ndarray:
+        """Image coordinates `[M, 2]` of points in metres: 0 … 1, x to the right, y down."""
+        azimuth, elevation = np.deg2rad(self.azimuth), np.deg2rad(self.elevation)
+        forward = np.array(
+            [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
+        )
+        right = np.array([np.sin(azimuth), -np.cos(azimuth), 0.0])
+        up = np.cross(right, forward)
+        away = points_M3 - (np.asarray(self.lookat) - self.distance * forward)
+        depth = away @ forward
+        half = np.tan(np.deg2rad(45.0) / 2)
+        x, y = away @ right / depth / half, away @ up / depth / half
+        return np.stack([0.5 + x / 2, 0.5 - y / 2], axis=-1)
+
 
 def _import_context(platform: str) -> Any:
     """MuJoCo's context class for `platform`; forgets PyOpenGL's earlier choice, which it makes once a process."""
@@ -77,6 +91,7 @@ class Camera:
         self.options = mujoco.MjvOption()
         self.view = mujoco.MjvCamera()
         self.draw = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        self.draw.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.draw)
 
     def aim(self, view: View) -> None:
@@ -86,15 +101,28 @@ class Camera:
 
     def frame(self, data: mujoco.MjData) -> np.ndarray:
         """The scene of `data` as seen by `self.view`, uint8 `[side, side, 3]`, top row first."""
+        box = self._render(data)
+        pixels = np.empty((self.side, self.side, 3), np.uint8)
+        mujoco.mjr_readPixels(pixels, None, box, self.draw)
+        return pixels[::-1]
+
+    def depth(self, data: mujoco.MjData) -> np.ndarray:
+        """Metres along the view to what each pixel of that scene shows, float32 `[side, side]`, top row first."""
+        box = self._render(data)
+        buffer = np.empty((self.side, self.side), np.float32)
+        mujoco.mjr_readPixels(None, buffer, box, self.draw)
+        extent, clip = self.model.stat.extent, self.model.vis.map
+        near, far = clip.znear * extent, clip.zfar * extent
+        return (near * far / (near + buffer[::-1] * (far - near))).astype(np.float32)  # 1 is near and 0 is far
+
+    def _render(self, data: mujoco.MjData) -> mujoco.MjrRect:
         self.context.make_current()
         mujoco.mjv_updateScene(
             self.model, data, self.options, None, self.view, mujoco.mjtCatBit.mjCAT_ALL.value, self.scene
         )
         box = mujoco.MjrRect(0, 0, self.side, self.side)
         mujoco.mjr_render(box, self.scene, self.draw)
-        pixels = np.empty((self.side, self.side, 3), np.uint8)
-        mujoco.mjr_readPixels(pixels, None, box, self.draw)
-        return pixels[::-1]
+        return box
 
     def close(self) -> None:
         self.draw.free()

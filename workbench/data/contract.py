@@ -2,7 +2,8 @@
 
 # T steps of one episode  N frames of all episodes  H, W pixels  S state width  A action width  K actions in a chunk
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -19,13 +20,15 @@ class Episode:
     action: np.ndarray
     """float32 [T, A]."""
     instruction: str
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """float32 [T, D] each, by column: what a simulator knows beside. For objectives and probes, not for a policy."""
 
     def __post_init__(self) -> None:
         """Raises ValueError where the arrays are not the ones promised above."""
         steps = len(self.image)
         if self.image.dtype != np.uint8 or self.image.ndim != 4 or self.image.shape[3] != 3 or steps == 0:
             raise ValueError(f"An episode's image is uint8 [T, H, W, 3]; got {_shape(self.image)}.")
-        for name, values in (("state", self.state), ("action", self.action)):
+        for name, values in (("state", self.state), ("action", self.action), *self.extra.items()):
             if values.dtype != np.float32 or values.ndim != 2 or len(values) != steps or values.shape[1] == 0:
                 raise ValueError(f"An episode's {name} is float32 [{steps}, D], one row a frame; got {_shape(values)}.")
 
@@ -57,6 +60,10 @@ class Frames:
     """int64 [N], into `tasks`: the instruction of frame i is `tasks[task_index[i]]`."""
     tasks: tuple[str, ...]
     """All instructions of the dataset, each once."""
+    extra: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """float32 [N, D] each: the dataset's privileged columns, where it has any."""
+    extra_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of their D values."""
 
     def __len__(self) -> int:
         return len(self.action)

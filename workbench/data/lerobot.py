@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from workbench.data.contract import Frames
-from workbench.data.lerobot_layout import ACTION, COUNTERS, STATE, TASKS, Info
+from workbench.data.lerobot_layout import ACTION, COUNTERS, PRIVILEGED, STATE, TASKS, Info
 from workbench.data.lerobot_metadata import (
     EpisodeRecord,
     camera_column,
@@ -65,7 +65,13 @@ class Dataset:
             step=step,
             task_index=task_index,
             tasks=self.tasks,
+            extra={name: _finite(name, column[name], names) for name in self._privileged},
+            extra_names={name: tuple(self.info.features[name].names or ()) for name in self._privileged},
         )
+
+    @property
+    def _privileged(self) -> tuple[str, ...]:
+        return tuple(name for name in self.info.features if name.startswith(PRIVILEGED))
 
     def _chosen(self, episodes: Sequence[int]) -> dict[int, EpisodeRecord]:
         for index in episodes:
@@ -81,7 +87,7 @@ class Dataset:
 
     def _rows(self, chosen: Mapping[int, EpisodeRecord]) -> tuple[dict[str, np.ndarray], list[bytes]]:
         """The chosen episodes' cells as they lie in the files: [R, D] of every column, and the encoded images."""
-        widths = {name: self.info.features[name].shape[0] for name in (STATE, ACTION, *COUNTERS)}
+        widths = {name: self.info.features[name].shape[0] for name in (STATE, ACTION, *self._privileged, *COUNTERS)}
         columns: dict[str, list[np.ndarray]] = {name: [] for name in widths}
         encoded: list[bytes] = []
         for path in dict.fromkeys(record.file for record in chosen.values()):

@@ -20,6 +20,8 @@ FILES_IN_A_FOLDER = 1000
 STATE = "observation.state"
 ACTION = "action"
 CAMERAS = "observation.images."
+PRIVILEGED = "privileged."
+"""Begins the names of columns that no policy is given; LeRobot takes what begins with `observation` for its inputs."""
 EPISODE_COLUMNS = (
     "episode_index",
     "tasks",

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -45,9 +45,11 @@ def write_dataset(
     camera: str = "front",
     action_names: Sequence[str],
     state_names: Sequence[str],
+    extra_names: Mapping[str, Sequence[str]] | None = None,
 ) -> Path:
     """Write the episodes, numbered in order, to the new folder `root`, and return it.
 
+    `extra_names` are the dimensions of their extra columns.
     Episodes may come from a generator: at most one data file is held in memory. The dataset is written in a sibling
     folder and renamed when complete, so `root` is either absent or whole. The same episodes give the same bytes.
     Raises UserError where `root` exists, there is no episode, an episode differs in image size or width from what was
@@ -57,7 +59,8 @@ def write_dataset(
         raise UserError(f"{root} exists already. Choose another folder, or delete it first.")
     partial = root.with_name(f".{root.name}.{uuid4().hex}.partial")
     try:
-        writer = _Writer(partial, camera, {STATE: [*state_names], ACTION: [*action_names]}, fps)
+        extra = {column: [*names] for column, names in (extra_names or {}).items()}
+        writer = _Writer(partial, camera, {STATE: [*state_names], ACTION: [*action_names], **extra}, fps)
         for episode in episodes:
             with _disk(root):
                 writer.append(episode)
@@ -137,7 +140,7 @@ class _Writer:
             "index": self.frames + step,
             "task_index": np.full_like(step, self.tasks.setdefault(episode.instruction, len(self.tasks))),
         }
-        return {STATE: episode.state, ACTION: episode.action} | {k: v[:, None] for k, v in counters.items()}
+        return _vectors(episode) | {k: v[:, None] for k, v in counters.items()}
 
     def _statistics(self, columns: dict[str, np.ndarray], pixels_CL: np.ndarray) -> dict[str, dict[str, list]]:
         frames = len(columns[ACTION])
@@ -183,7 +186,7 @@ def _check(episode: Episode, index: int, promised: dict[str, Feature], found: di
                 f"Episode {index} has images of {list(found[column].shape)}, the ones before it of "
                 f"{list(feature.shape)}. Render all episodes in one size."
             )
-    for column, values in ((STATE, episode.state), (ACTION, episode.action)):
+    for column, values in _vectors(episode).items():
         names = promised[column].names or []
         if values.shape[1] != len(names):
             raise UserError(
@@ -197,6 +200,11 @@ def _check(episode: Episode, index: int, promised: dict[str, Feature], found: di
                 f"Column '{column}' of episode {index} is {values[frame, dimension]} at frame {frame} "
                 f"({names[dimension]}). Nothing was written; repair or leave out that episode."
             )
+
+
+def _vectors(episode: Episode) -> dict[str, np.ndarray]:
+    """Every column that the episode brings but its images, [T, D]."""
+    return {STATE: episode.state, ACTION: episode.action, **episode.extra}
 
 
 def _parquet(table: pa.Table) -> pa.Buffer:

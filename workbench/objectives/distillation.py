@@ -1,4 +1,7 @@
-"""Another encoder's features of the same frame (Theia, arXiv:2407.20179, §3), and the control: a random one's."""
+"""Another encoder's features of the same frame (Theia, arXiv:2407.20179, §3), and the control: a random one's.
+
+Theia has several teachers, each with a translation of its own: here that is a sum of objectives.
+"""
 
 from collections.abc import Mapping
 
@@ -8,7 +11,8 @@ from torch.nn import functional
 
 from encoders.contract import Encoder
 from encoders.registry import build_encoder
-from workbench.objectives.contract import Objective, Sizes
+from workbench.errors import encoder_errors
+from workbench.objectives.contract import Given, Objective, Sizes
 from workbench.objectives.moments import Signals
 from workbench.policy import Policy
 
@@ -44,6 +48,17 @@ def normalised(features_BMF: Tensor) -> Tensor:
     """Each feature of mean 0 and standard deviation 1 over the batch's tokens, where Theia takes all its data's."""
     std, mean = torch.std_mean(features_BMF.float(), dim=(0, 1), correction=0)
     return (features_BMF.float() - mean) / (std + 1e-6)
+
+
+def distillation(given: Given) -> Distillation:
+    """The teacher is the encoder of the objective's choice, with its published weights or those of a local file.
+
+    What a `random:` or `shuffled:` one draws is drawn from torch's global generator. Raises UserError where there is
+    no such encoder.
+    """
+    seed = int(torch.randint(2**31, ()))
+    with encoder_errors():
+        return Distillation(given.sizes, build_encoder(given.choice, weights="pretrained", seed=seed))
 
 
 def random_distillation(sizes: Sizes) -> Distillation:

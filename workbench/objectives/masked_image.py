@@ -4,14 +4,14 @@ For any encoder as it is: the patches are grey before it sees the frame, so no m
 """
 
 from collections.abc import Mapping
-from math import isqrt
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from encoders.contract import Card
-from workbench.objectives.contract import Objective, Pooled, Sizes
+from workbench.objectives.contract import Objective, Sizes
+from workbench.objectives.dense import Dense
 from workbench.objectives.moments import Signals
 from workbench.policy import Policy
 
@@ -35,18 +35,8 @@ class MaskedImage(Objective):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        grid = isqrt(sizes.tokens)
-        if grid > 1 and grid**2 == sizes.tokens:
-            self.side = grid * DETAIL
-            self.decode = nn.Sequential(
-                nn.Linear(sizes.dim, 3 * DETAIL**2),
-                Transposed(),
-                nn.Unflatten(2, (grid, grid)),
-                nn.PixelShuffle(DETAIL),
-            )
-        else:  # tokens that are no grid tell the whole frame coarsely, a pixel a patch
-            self.side = ACROSS
-            self.decode = nn.Sequential(Pooled(sizes.dim, 3 * ACROSS**2), nn.Unflatten(1, (3, ACROSS, ACROSS)))
+        self.decode = Dense(sizes, 3, detail=DETAIL, coarse=ACROSS)  # tokens that are no grid: a pixel a patch
+        self.side = self.decode.side
 
     def loss(self, policy: Policy, signals: Signals) -> Mapping[str, Tensor]:
         image_BHWC, card = signals.image_BHWC, policy.vision.card
@@ -61,13 +51,6 @@ class MaskedImage(Objective):
         levels_BCTT = functional.adaptive_avg_pool2d(levels_BCHW, self.side)
         mean_C11, std_C11 = (_colours(values, levels_BCTT).view(-1, 1, 1) for values in (card.mean, card.std))
         return (levels_BCTT / 255 - mean_C11) / std_C11
-
-
-class Transposed(nn.Module):
-    """[B, N, D] → [B, D, N]."""
-
-    def forward(self, tokens_BND: Tensor) -> Tensor:
-        return tokens_BND.transpose(1, 2)
 
 
 def draw_masks(count: int, side: int) -> Tensor:

@@ -2,15 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from workbench.augmentation import UNCHANGED, Augmentation
 from workbench.backbones.contract import Backbone, Words
 from workbench.data.contract import Frames
 from workbench.data.statistics import Normalisation, Statistics, normalise
 from workbench.imitate import ActionScale, shuffled_rows
+from workbench.objectives.augmented import Augmented, draw_augmented
+from workbench.scene import Scenes, read_scenes
 
 # B moments  H, W pixels  K steps  A action dimensions  S state width
 
@@ -19,6 +23,7 @@ class Moments:
     """The frames of many episodes in memory; `batches(seed)` shuffles them anew each epoch, the same for a seed."""
 
     def __init__(self, frames: Frames, scale: ActionScale, *, state: Statistics, backbone: Backbone) -> None:
+        self.frames = frames
         self.image = torch.from_numpy(frames.image)
         self.action = torch.from_numpy(scale.to_policy(frames.action))
         self.state = torch.from_numpy(normalise(frames.state, state, Normalisation.MEAN_STD).astype(np.float32))
@@ -27,9 +32,18 @@ class Moments:
         self.words = backbone.tokenize(frames.tasks)
         self.shuffled = {same: torch.from_numpy(_shuffled(frames.task_index, same)) for same in (True, False)}
 
-    def batches(self, size: int, *, seed: int, device: torch.device) -> Iterator["Signals"]:
+    @cached_property
+    def scenes(self) -> Scenes:
+        """What is where in each frame. Raises UserError where the data do not say."""
+        return read_scenes(self.frames)
+
+    def batches(
+        self, size: int, *, seed: int, device: torch.device, augmentation: Augmentation = UNCHANGED
+    ) -> Iterator["Signals"]:
+        """Endless. What `augmentation` changes is drawn from torch's global generator whenever a batch is asked for."""
         for rows in shuffled_rows(len(self.image), size, seed=seed):
-            yield Signals(self, rows, device, tuple(rows.tolist()))
+            drawn = draw_augmented(augmentation, len(rows)) if augmentation != UNCHANGED else None
+            yield Signals(self, rows, device, tuple(rows.tolist()), augmented=drawn)
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,12 @@ class Signals:
     rows_B: Tensor = field(repr=False)
     device: torch.device = field(repr=False)
     frames: tuple[int, ...]
+    augmented: Augmented | None = field(default=None, repr=False, kw_only=True)
+    """How all pictures of each moment are changed alike, so that they stay comparable."""
+
+    def _pictures(self, rows_B: Tensor) -> Tensor:
+        image_BHWC = self.source.image[rows_B]
+        return (self.augmented(image_BHWC) if self.augmented else image_BHWC).to(self.device)
 
     def _rows(self, steps: int) -> Tensor:
         """The same moments so many steps later, their episode's last frame at the most."""
@@ -52,21 +72,21 @@ class Signals:
     @property
     def image_BHWC(self) -> Tensor:
         """What is seen at each moment, uint8."""
-        return self.source.image[self.rows_B].to(self.device)
+        return self._pictures(self.rows_B)
 
     def later_BHWC(self, steps: int) -> Tensor:
         """What is seen so many steps later; the episode's last picture where it ends before."""
-        return self.source.image[self._rows(steps)].to(self.device)
+        return self._pictures(self._rows(steps))
 
     @property
     def goal_BHWC(self) -> Tensor:
         """The last picture of each moment's episode."""
-        return self.source.image[self.source.last[self.rows_B]].to(self.device)
+        return self._pictures(self.source.last[self.rows_B])
 
     @property
     def start_BHWC(self) -> Tensor:
         """The first picture of each moment's episode."""
-        return self.source.image[self.source.first[self.rows_B]].to(self.device)
+        return self._pictures(self.source.first[self.rows_B])
 
     def actions(self, steps: int) -> tuple[Tensor, Tensor]:
         """The next actions `[B, K, A]` in [-1, 1], and `[B, K]`, true past the episode's end (its last is repeated)."""
@@ -100,6 +120,11 @@ class Signals:
     def task_B(self) -> Tensor:
         """A number for each moment's instruction."""
         return self.source.task[self.rows_B].to(self.device)
+
+    @property
+    def scenes(self) -> Scenes:
+        """What is where in each picture. Raises UserError where the data do not say."""
+        return self.source.scenes.pick(self.rows_B.numpy())
 
     @property
     def words(self) -> Words:

@@ -44,19 +44,6 @@ class Scenes:
         return self.pick(np.arange(start, stop))
 
 
-def project(points: np.ndarray, view: View) -> np.ndarray:
-    """Image coordinates (0 … 1, x right, y down) of `points [M, 3]` for MuJoCo's free camera, field of view 45°."""
-    azimuth, elevation = np.deg2rad(view.azimuth), np.deg2rad(view.elevation)
-    forward = np.array([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)])
-    right = np.array([np.sin(azimuth), -np.cos(azimuth), 0.0])
-    up = np.cross(right, forward)
-    away = points - (np.asarray(view.lookat) - view.distance * forward)
-    depth = away @ forward
-    half = np.tan(np.deg2rad(45.0) / 2)
-    x, y = away @ right / depth / half, away @ up / depth / half
-    return np.stack([0.5 + x / 2, 0.5 - y / 2], axis=-1)
-
-
 def _view(random: np.random.Generator) -> View:
     azimuth, elevation = CAMERA.azimuth + random.uniform(-12, 12), CAMERA.elevation + random.uniform(-8, 8)
     distance = CAMERA.distance * random.uniform(0.92, 1.15)
@@ -105,7 +92,7 @@ class Painter:
         mujoco.mj_kinematics(model, self.data)
         mujoco.mj_camlight(model, self.data)  # without it the world's light stays off
         scenes.image[n] = self.camera.frame(self.data)
-        scenes.at[n] = project(points, view)
+        scenes.at[n] = view.project(points)
         scenes.shown[n] &= ((scenes.at[n] > 0.0) & (scenes.at[n] < 1.0)).all(axis=1)
 
     def _tip(self, spots: np.ndarray, half: float) -> tuple[np.ndarray, int | None]:

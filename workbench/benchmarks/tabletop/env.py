@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from workbench.benchmarks.contract import Start
 from workbench.benchmarks.rendering import Camera
 from workbench.benchmarks.simulator import mujoco
+from workbench.benchmarks.tabletop.privileged import privileged
 from workbench.benchmarks.tabletop.tasks import FAMILIES, Goal, draw_goal, expert
 from workbench.benchmarks.tabletop.world import CAMERA, Layout, World, sample_layout
 from workbench.errors import unknown
@@ -106,6 +107,12 @@ class TabletopVectorEnv(VectorEnv):
         layout, _ = layout_and_goal(start)
         self.world.paint(layout.colours, holding=False)
         return self.camera.frame(self.world.place(layout))
+
+    def privileged(self, row: int) -> dict[str, np.ndarray]:
+        """What the simulator knows of the row's present frame, by column: see `PRIVILEGED_NAMES`."""
+        layout, goal, data = self.layouts[row], self.goals[row], self.data[row]
+        assert layout is not None and goal is not None and data is not None, "reset the row first"
+        return privileged(self.world, data, layout, goal.thing, self.camera)
 
     def leave(self, row: int) -> None:
         """Empty a row: it is neither stepped nor rendered until it is reset."""

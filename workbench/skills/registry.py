@@ -1,0 +1,25 @@
+"""From a skill's name to the function that asks."""
+
+from workbench.skills.affordance import affordance
+from workbench.skills.colours import colours
+from workbench.skills.contract import Skill
+from workbench.skills.depth import depth
+from workbench.skills.distance import distance
+from workbench.skills.order import order
+from workbench.skills.planning import planning
+from workbench.skills.pointing import pointing
+from workbench.skills.spatial import spatial
+from workbench.skills.trajectory import trajectory
+
+ASK: dict[str, Skill] = {
+    "pointing": pointing,
+    "colours": colours,
+    "spatial": spatial,
+    "distance": distance,
+    "affordance": affordance,
+    "planning": planning,
+    "trajectory": trajectory,
+    "order": order,
+    "depth": depth,
+}
+"""By the names of `facts.SKILLS`; a test compares them."""
