@@ -109,7 +109,7 @@ def _seen(scenes: Scenes) -> dict[str, list[Sought]]:
     places: list[Sought] = []
     for colour in range(len(COLOURS)):
         has_NM = scenes.colour_NM == colour
-        at_N2 = scenes.at_NM2[np.arange(len(scenes)), has_NM.argmin(1)]
+        at_N2 = scenes.at_NM2[np.arange(len(scenes)), has_NM.argmax(1)]
         places.append((at_N2, has_NM.any(1)))
     depth_ND = scenes.depth_NSS.reshape(len(scenes), -1)
     return {"places": places, "tip": [(scenes.tip_N2, None)], "depth": [(depth_ND, None)]}
