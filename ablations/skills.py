@@ -17,6 +17,7 @@ from workbench.errors import UserError
 from workbench.plan import Expert, Inject
 from workbench.probes.correlation import Correlation, rank_correlation
 from workbench.skills.facts import SKILLS
+from workbench.skills.scores import Scores
 
 EPISODES = 40
 """Held-out demonstrations of each task, of the selection split, that skills are scored on."""
@@ -24,16 +25,15 @@ EPISODES = 40
 
 @dataclass(frozen=True)
 class SkillRow:
-    """One skill: its score before and after, and the difference in success of the policy that starts from it."""
+    """One skill: its scores, and the difference in success of the policy that starts from it."""
 
     skill: str
-    before: float
-    after: float
+    scores: Scores
     control: Figure | None
 
     @property
     def gain(self) -> float:
-        return self.after - self.before
+        return self.scores.after - self.scores.before
 
 
 def skills_study(study: Study, skills: Sequence[str], seeds: Sequence[int]) -> Study:
@@ -76,10 +76,10 @@ def finetunings(study: Study) -> Mapping[str, Wanted]:
     return {run.arm.removeprefix("injection:"): run for run in runs.values()}
 
 
-def skill_rows(table: Table, scores: Mapping[str, tuple[float, float]]) -> list[SkillRow]:
+def skill_rows(table: Table, scores: Mapping[str, Scores]) -> list[SkillRow]:
     """A row for each skill that was scored, in the order of the study."""
     control = {row.a.removeprefix("after-"): row.figure for row in table.contrasts}
-    return [SkillRow(skill, *scores[skill], control[skill]) for skill in SKILLS if skill in scores]
+    return [SkillRow(skill, scores[skill], control[skill]) for skill in SKILLS if skill in scores]
 
 
 def correlation(rows: Sequence[SkillRow]) -> Correlation | None:

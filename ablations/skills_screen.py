@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from workbench.probes.correlation import Correlation
 from workbench.record import collected_folder, find, is_done
 from workbench.screen import console, stage, told_aside
 from workbench.skills.facts import SKILLS, taught
+from workbench.skills.scores import Scores, before_and_after
 
 
 def show_skills(asked: Asked, skills: str | None) -> None:
@@ -61,11 +62,9 @@ def show_skills(asked: Asked, skills: str | None) -> None:
         raise UserError(complaint)
 
 
-def _scores(study: Study, root: Path) -> dict[str, tuple[float, float]]:
+def _scores(study: Study, root: Path) -> dict[str, Scores]:
     """Before and after, of each skill whose run is recorded and did not fail."""
-    from workbench.skills.scores import before_and_after
-
-    data, found = held_out(study), dict[str, tuple[float, float]]()
+    data, found = held_out(study), dict[str, Scores]()
     with stage("Skills", "held-out questions, before and after finetuning on each") as tell:
         if not is_done(root, data):
             collect(data, collected_folder(root, data), progress=tell)
@@ -95,8 +94,7 @@ def _as_json(study: Study, rows: Sequence[SkillRow], found: Correlation | None) 
             {
                 "skill": row.skill,
                 "control": SKILLS[row.skill].control,
-                "before": row.before,
-                "after": row.after,
+                **asdict(row.scores),
                 "skill_gain": row.gain,
                 "control_gain": None if row.control is None else row.control.model_dump(mode="json"),
             }
@@ -108,12 +106,13 @@ def _as_json(study: Study, rows: Sequence[SkillRow], found: Correlation | None) 
 
 def _print(rows: Sequence[SkillRow], found: Correlation | None, folder: Path) -> None:
     table = Table(title="Skills and control, in points")
-    for column in ("skill", "before %", "after %", "skill gain", "control gain"):
+    for column in ("skill", "before %", "after %", "without picture %", "skill gain", "control gain"):
         table.add_column(column, justify="left" if column == "skill" else "right")
     for row in rows:
         name = f"{row.skill} (control)" if SKILLS[row.skill].control else row.skill
-        scores = (f"{100 * row.before:.1f}", f"{100 * row.after:.1f}", f"{100 * row.gain:+.1f}".replace("-", "−"))
-        table.add_row(name, *scores, points(row.control).replace("[", r"\["))
+        scores = (f"{100 * score:.1f}" for score in astuple(row.scores))
+        gain = f"{100 * row.gain:+.1f}".replace("-", "−")
+        table.add_row(name, *scores, gain, points(row.control).replace("[", r"\["))
     console.print(table)
     if found is None:
         console.print("No rank correlation: it takes four skills that differ in both gains.")

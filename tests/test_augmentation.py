@@ -130,7 +130,7 @@ def plan(objective: str = "state", **given: Any) -> Inject:
     return Inject(objective=objective, spec=Spec(), data=data, budget=Budget(steps=2, batch=4), **given)
 
 
-@pytest.mark.parametrize("objective", ["depth", "pointing", "questions:where", "state + 0.5*pointing"])
+@pytest.mark.parametrize("objective", ["depth", "pointing", "questions:order", "state + 0.5*pointing"])
 def test_a_shift_is_refused_where_labels_stay_in_place_and_light_is_not(objective: str):
     with pytest.raises(ValidationError, match=r"augmentation.shift is 4, but the objective .* leave shift out"):
         plan(objective, augmentation=Augmentation(shift=4))

@@ -162,7 +162,7 @@ def test_it_overfits_one_batch_and_then_says_it(given: Given):
 
 
 def is_chunk(tokens: FastTokens, row: list[int]) -> bool:
-    letters = [tokens.tokenizer.id_to_token(id) for id in row]
+    letters = [tokens.tokenizer.id_to_token(id) or "" for id in row]
     return sum(map(len, letters)) == CHUNK * 7
 
 

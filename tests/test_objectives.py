@@ -16,10 +16,9 @@ from workbench.data.lerobot import open_dataset
 from workbench.errors import UserError
 from workbench.execute import execute
 from workbench.imitate import ActionScale
-from workbench.objectives.contract import Given
 from workbench.objectives.facts import OBJECTIVES, facts
 from workbench.objectives.moments import Moments, Signals
-from workbench.objectives.registry import BUILDERS, build_objective
+from workbench.objectives.registry import BUILDERS
 from workbench.plan import Budget, Expert, Inject, needs, run_id
 from workbench.policy import Policy
 from workbench.record import collected_folder, open_record
@@ -29,14 +28,6 @@ from workbench.weights import read_weights
 CPU = torch.device("cpu")
 DATA = Expert(tasks=("reach",), episodes=6, privileged=True)
 CHUNK = 4
-CHOSEN = {
-    "questions": "questions:pointing",
-    "distillation": "distillation:random:tiny",
-    "keep-weights": "state + keep-weights",
-    "keep-features": "state + keep-features",
-}
-"""Objectives that need a choice, or another objective beside them."""
-WRITTEN = [CHOSEN.get(name, name) for name in OBJECTIVES]
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +55,6 @@ def moments(root: Path, frames: Frames, built: tuple[Policy, Backbone]) -> Momen
     return Moments(frames, scale, state=statistics["observation.state"], backbone=built[1])
 
 
-@pytest.fixture(scope="module")
-def given(built: tuple[Policy, Backbone], moments: Moments) -> Given:
-    return Given(*built, moments, CHUNK)
-
-
 def at(moments: Moments, *rows: int) -> Signals:
     return Signals(moments, torch.tensor(rows), CPU, rows)
 
@@ -84,34 +70,6 @@ def test_facts_and_builders_have_the_same_names():
 def test_an_unknown_objective_is_told_the_nearest_name():
     with pytest.raises(UserError, match="No objective named 'stat'. Did you mean 'state'"):
         facts("stat")
-
-
-@pytest.mark.parametrize("name", WRITTEN)
-def test_an_objective_has_a_finite_loss_and_a_gradient_in_the_slots_that_it_names_alone(
-    name: str, moments: Moments, given: Given
-):
-    policy = given.policy
-    policy.zero_grad()
-    parts = build_objective(name, given, seed=0).loss(policy, next(moments.batches(8, seed=0, device=CPU)))
-    total = torch.stack(list(parts.values())).sum()
-    assert parts and torch.isfinite(total)
-    total.backward()
-    with_gradient = {slot for slot in SLOTS if _any_gradient(policy.get_submodule(slot))}
-    assert with_gradient == (set() if facts(name).still else set(facts(name).reaches))
-
-
-def _any_gradient(slot: torch.nn.Module) -> bool:
-    return any(p.grad is not None and bool(p.grad.any()) for p in slot.parameters())
-
-
-@pytest.mark.parametrize("name", WRITTEN)
-def test_an_objectives_own_parameters_are_a_function_of_the_seed(name: str, given: Given):
-    torch.manual_seed(8)
-    before = torch.random.get_rng_state()
-    one, same, other = (build_objective(name, given, seed=seed).state_dict() for seed in (0, 0, 1))
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert all(torch.equal(one[key], same[key]) for key in one)
-    assert not one or any(not torch.equal(one[key], other[key]) for key in one)
 
 
 def _pictures(frames: Frames, rows: np.ndarray) -> Tensor:

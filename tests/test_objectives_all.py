@@ -116,6 +116,7 @@ def test_the_same_seed_gives_the_same_loss_bit_for_bit(name: str, given: Given):
     before = torch.random.get_rng_state()
     one, same, other = (made(name, given, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(value, same.state_dict()[key]) for key, value in one.state_dict().items())
     with torch.no_grad():
         first, again = (loss_of(objective, given.policy, batch(given, 8)) for objective in (one, same))
     assert torch.equal(first, again)

@@ -87,6 +87,8 @@ def test_the_effective_rank_of_r_equal_directions_is_r():
     matrix = left @ right.T
     assert effective_rank(7 * matrix) == pytest.approx(5)
     assert effective_rank_of_covariance(matrix.T @ matrix) == pytest.approx(5, rel=1e-4)
+    halves = left[:, :3] @ torch.diag(torch.tensor([2, 1, 1]).double()) @ right[:, :3].T
+    assert effective_rank(halves) == pytest.approx(2**1.5)  # shares 1/2, 1/4, 1/4: an entropy of 1.5 bits
     skewed = left @ torch.diag(torch.tensor([1, 0.1, 0.01, 0.01, 0.01]).double()) @ right.T
     assert 1 < effective_rank(skewed) < 2 and effective_rank(matrix[:, :1]) == pytest.approx(1)
 
@@ -121,6 +123,13 @@ def test_a_planted_linear_map_is_read_and_permuted_labels_are_not(planted: Plant
     assert planted.read(planted.wanted_ND + 1000).r2 > 0.95  # an intercept
     permuted = planted.wanted_ND[np.random.default_rng(1).permutation(300)]
     assert -0.2 < planted.read(permuted).r2 < 0.05
+
+
+def test_no_number_of_a_frame_counts_more_for_its_unit(planted: Planted):
+    training_N, tokens_NTW = planted.parts.training_N, planted.tokens_NTW
+    rescaled = tokens_NTW * np.linspace(0.01, 100, 10, dtype=np.float32)
+    rescaled = np.concatenate([rescaled, np.full((300, 4, 1), 7, np.float32)], axis=2)  # and a constant is nothing
+    assert kernel(rescaled, training_N) == pytest.approx(kernel(tokens_NTW, training_N), rel=1e-3, abs=1e-3)
 
 
 def test_episodes_are_never_divided_and_what_is_there_is_all_that_counts(planted: Planted):
@@ -193,10 +202,6 @@ class Runs:
         return self.injected, self.frozen
 
 
-def still(**vision: str) -> Spec:
-    return Spec(vision=Slot(tune=Frozen(), **vision))
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     root = tmp_path_factory.mktemp("probed")
@@ -204,7 +209,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     collect(data, collected_folder(root, data))
     protocol = Protocol(tasks=("reach",), initial_states=1)
     inject = Inject(spec=Spec(vision=Slot(tune=Full())), data=data, budget=budget)
-    frozen = Finetune(spec=still(), data=data, budget=budget, protocol=protocol)
+    frozen = Finetune(spec=Spec(vision=Slot(tune=Frozen())), data=data, budget=budget, protocol=protocol)
     for plan in (inject, frozen):
         execute(plan, root)
     return Runs(root, run_id(inject), run_id(frozen))
@@ -221,6 +226,9 @@ def base(runs: Runs) -> Base:
 
 
 def test_material_is_of_the_selection_split_and_shows_every_colour(material: Material):
+    assert probed_data(Expert(tasks=("lift",), split="injection", noise=0.9), 30) == Expert(
+        tasks=("lift",), episodes=30, split="selection", privileged=True
+    )
     assert set(material.targets) == {"places", "tip", "depth", "state", "action"}
     assert len(material.targets["places"]) == 6
     assert np.bincount(material.episode_N).max() == FRAMES
@@ -287,12 +295,12 @@ def test_the_command_sets_several_runs_side_by_side_and_claims_nothing_of_two(ru
     assert "No rank correlation" in shown and all(id in shown for id in runs.both)
 
 
-def copies(runs: Runs, root: Path, successes: dict[tuple[str, int], float]) -> None:
-    """Records of frozen policies by vision weights and seed, with planted success."""
+def copies(runs: Runs, root: Path, tune: Frozen | Full, successes: dict[tuple[str, int], float]) -> None:
+    """Records of policies by vision weights and seed, with planted success."""
     plan = open_record(runs.root, runs.frozen).plan
     assert isinstance(plan, Finetune)
     for (weights, seed), success in successes.items():
-        changed = plan.model_copy(update={"seed": seed, "spec": still(weights=weights)})
+        changed = plan.model_copy(update={"seed": seed, "spec": Spec(vision=Slot(weights=weights, tune=tune))})
         folder = root / run_id(changed)
         shutil.copytree(runs.root / runs.frozen, folder)
         write_json(folder / "plan.json", changed.model_dump(mode="json"))
@@ -301,7 +309,9 @@ def copies(runs: Runs, root: Path, successes: dict[tuple[str, int], float]) -> N
 
 def test_success_of_an_injection_is_that_of_policies_that_keep_it_frozen(runs: Runs, tmp_path: Path):
     ours = f"run:{runs.injected}"
-    copies(runs, tmp_path, {(ours, 0): 0.25, (ours, 1): 0.75, ("pretrained", 0): 0.5, ("run:0123456789ab", 0): 0.9})
+    planted = {(ours, 0): 0.25, (ours, 1): 0.75, ("pretrained", 0): 0.5, ("run:0123456789ab", 0): 0.9}
+    copies(runs, tmp_path, Frozen(), planted)
+    copies(runs, tmp_path, Full(), {(ours, 0): 1.0, ("pretrained", 0): 1.0, ("pretrained", 1): 1.0})
     found = frozen_success(tmp_path, ["pretrained", ours])
     assert {name: (one.value, one.policies) for name, one in found.items()} == {ours: (0.5, 2), "pretrained": (0.5, 1)}
     assert frozen_success(tmp_path, ["run:ba9876543210"]) == {}
@@ -323,7 +333,7 @@ def test_what_does_not_compare_is_not_ranked():
 
 def test_four_policies_are_ranked(runs: Runs, tmp_path: Path):
     planted = {("random", 0): 0.0, ("random", 1): 0.25, ("pretrained", 0): 0.5, ("pretrained", 1): 0.75}
-    copies(runs, tmp_path, planted)
+    copies(runs, tmp_path, Frozen(), planted)
     shutil.copytree(runs.root / "data", tmp_path / "data")
     ids = [path.parent.name for path in tmp_path.glob("*/result.json")]
     seen = json.loads(say("probe", *ids, "--root", str(tmp_path), "--episodes", str(EPISODES), "--format", "json").out)
@@ -337,4 +347,5 @@ def test_a_mistake_is_one_sentence(runs: Runs, tmp_path: Path):
     failed = shutil.copytree(runs.root / runs.injected, tmp_path / runs.injected)
     write_json(failed / "result.json", {"error": "NotFinite: loss"})
     assert "has failed and left no weights" in refusal("probe", runs.injected, "--root", str(tmp_path))
+    assert not (tmp_path / "data").exists()  # said before anything is collected
     assert "No finished run" in refusal("probe", runs.injected, "--root", str(tmp_path / "nowhere"))

@@ -22,7 +22,7 @@ from workbench.policy import Policy
 # E language width
 
 SCALE, VOCABULARY = 10.0, 256
-"""Of the tokens that are fitted on the study's own actions; these merge to fewer where there are few of them."""
+"""Of the tokens that are fitted on the study's own actions; there are fewer where nothing is left to merge."""
 
 
 class Fast(Objective):

@@ -21,10 +21,13 @@ from workbench.policy import Policy
 
 DISCS = {"red": (230, 30, 30), "green": (30, 200, 30), "blue": (40, 60, 240), "yellow": (240, 220, 20)}
 DOT = (255, 255, 255)
-SIDE, RADIUS, DOT_RADIUS = 64, 7, 3
+SIDE, RADIUS, DOT_RADIUS = 64, 7, 5
 """Pixels. A picture is as large as the benchmark's; an encoder makes what it wants of either."""
 CELLS, CELL = 3, 21
 """Cells a side, and pixels of one: each thing has a cell of its own, so that none hides another."""
+DARKEST, LEVELS = 96, 64
+"""Of the noise, which is grey in the mean. Under noise of all 256 levels the embedded backbone learned nothing in 720
+steps of 16 pictures (a loss of 0.20); under this one the same steps bring it from 0.24 to 0.03."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class OtherDomain(Objective):
 def draw(count: int) -> Drawn:
     """So many pictures, uint8 `[B, S, S, 3]`: every disc once, and the dot, each in a cell of its own."""
     noise = torch.empty(count * SIDE**2 * 3 // 8, dtype=torch.int64).random_(-(2**63), None)  # eight bytes at a time
-    image_BSS3 = noise.view(torch.uint8).view(count, SIDE, SIDE, 3)
+    image_BSS3 = noise.view(torch.uint8).view(count, SIDE, SIDE, 3) % LEVELS + DARKEST
     things, free = len(DISCS) + 1, CELL // 2 - RADIUS
     cell_BM = torch.rand(count, CELLS**2).argsort(dim=1)[:, :things]
     middle_BM2 = torch.stack([cell_BM % CELLS, cell_BM // CELLS], dim=-1) * CELL + CELL // 2

@@ -49,7 +49,7 @@ def known_of(moments: Moments, backbone: Backbone) -> Known:
 
 def turns_about(known: Known, rows: Sequence[int], skills: Sequence[str], random: np.random.Generator) -> list[Turn]:
     """One turn about each of these frames."""
-    return [ASK[skills[random.integers(len(skills))]](known, row, random) for row in rows]
+    return [ASK[skills[int(random.integers(len(skills)))]](known, row, random) for row in rows]
 
 
 def pictures(known: Known, turns: Sequence[Turn]) -> Tensor:

@@ -53,7 +53,7 @@ def _finished(root: Path) -> Iterable[Record]:
 def _recipe(plan: Finetune) -> str:
     vision = plan.spec.vision.model_copy(update={"weights": "pretrained"})
     spec = plan.spec.model_copy(update={"vision": vision})
-    return digest(plan.model_copy(update={"spec": spec}))
+    return digest(plan.model_copy(update={"seed": 0, "spec": spec}))
 
 
 def _mean(records: Sequence[Record]) -> Success:

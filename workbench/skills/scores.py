@@ -1,5 +1,6 @@
 """How much of a skill a model has: the share of held-out questions that it answers exactly."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,31 +20,50 @@ from workbench.skills.contract import Known
 from workbench.skills.places import places
 from workbench.spec import SLOTS, Spec
 
-TURNS, BATCH = 400, 50
+TURNS, BATCH, GREY = 400, 50, 128
 SEED = 29
 """Of the questions: the same ones for every model."""
 
 
-def before_and_after(plan: Inject, run: str, root: Path, frames: Frames, skill: str) -> tuple[float, float]:
-    """The score of what an injection starts from, and of its finished run."""
-    return scored(plan, plan.spec, root, frames, skill), scored(plan, _finished(plan.spec, run), root, frames, skill)
+@dataclass(frozen=True)
+class Scores:
+    """Of what an injection starts from, of its finished run, and of that one where all pictures are grey.
+
+    What is right without a picture is form and guesses: what answers look like, and which are frequent.
+    """
+
+    before: float
+    after: float
+    blank: float
 
 
-def scored(plan: Inject, spec: Spec, root: Path, frames: Frames, skill: str) -> float:
-    """The score of the model that `spec` builds, where and in the precision that the plan says."""
+def before_and_after(plan: Inject, run: str, root: Path, frames: Frames, skill: str) -> Scores:
+    """The scores of an injection whose run is finished."""
+    before = _scores(plan, plan.spec, root, frames, skill, (False,))
+    return Scores(*before, *_scores(plan, _finished(plan.spec, run), root, frames, skill, (False, True)))
+
+
+def _scores(
+    plan: Inject, spec: Spec, root: Path, frames: Frames, skill: str, blank: tuple[bool, ...]
+) -> tuple[float, ...]:
+    """Of the model that `spec` builds, where and in the precision that the plan says."""
     policy, backbone = build(spec, plan.seed, chunk=plan.budget.chunk, root=root, compute=plan.compute)
     adapt(policy, spec, seed=plan.seed)
     spot = place(plan.compute)
     spot.settle(policy)
     own_head(policy, backbone).to(spot.device)
     with spot.autocast():
-        return skill_score(policy.eval(), backbone, frames, skill, device=spot.device)
+        return tuple(
+            skill_score(policy.eval(), backbone, frames, skill, device=spot.device, blank=grey) for grey in blank
+        )
 
 
-def skill_score(policy: Policy, backbone: Backbone, frames: Frames, skill: str, *, device: torch.device) -> float:
+def skill_score(
+    policy: Policy, backbone: Backbone, frames: Frames, skill: str, *, device: torch.device, blank: bool = False
+) -> float:
     """Share of questions, about frames drawn evenly, whose answer has every token right, given the ones before it.
 
-    Always the same questions. Raises UserError where the data do not say what is where.
+    Always the same questions; `blank`: every picture is grey. Raises UserError where the data do not say what is where.
     """
     random = np.random.default_rng(SEED)
     known = Known(frames, read_scenes(frames), places(backbone))
@@ -52,8 +72,9 @@ def skill_score(policy: Policy, backbone: Backbone, frames: Frames, skill: str, 
     for start in range(0, TURNS, BATCH):
         part = turns[start : start + BATCH]
         image_BHWC = pictures(known, part).to(device)
+        shown_BHWC = torch.full_like(image_BHWC, GREY) if blank else image_BHWC
         questions, answers = [turn.question for turn in part], [turn.answer for turn in part]
-        right += turn_scores(policy, image_BHWC, questions, answers, backbone).tolist()
+        right += turn_scores(policy, shown_BHWC, questions, answers, backbone).tolist()
     return float(np.mean(right))
 
 
