@@ -252,6 +252,7 @@ def test_a_random_encoder_reads_less_than_the_pretrained_one_and_cannot_point(ba
     assert before.pointing > 0.25 and after.pointing < 0.05
 
 
+@pytest.mark.slow
 def test_what_was_not_trained_is_exactly_what_it_was_and_what_was_is_not(runs: Runs, base: Base, material: Material):
     before = probe_encoder(base.encoder, base.judge, material)
     same = retention(base, before, trained_encoder(open_record(runs.root, runs.frozen), runs.root), material)
@@ -263,6 +264,7 @@ def test_what_was_not_trained_is_exactly_what_it_was_and_what_was_is_not(runs: R
     assert [layer.name for layer in other.layers] == ["block 1", "block 2", "block 3", READ]
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_run_and_leaves_its_figures_whole(runs: Runs):
     asked = ("probe", runs.injected, "--root", str(runs.root), "--episodes", str(EPISODES))
     shown = say(*asked)
@@ -276,6 +278,7 @@ def test_the_command_prints_one_run_and_leaves_its_figures_whole(runs: Runs):
     assert not list((runs.root / runs.injected).glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_the_model_card_of_an_exported_encoder_has_the_figures(runs: Runs, tmp_path: Path):
     assert say("probe", runs.injected, "--root", str(runs.root), "--episodes", str(EPISODES)).code == 0
     assert say("encoders", "export", runs.injected, str(tmp_path / "out"), "--root", str(runs.root)).code == 0
@@ -283,6 +286,7 @@ def test_the_model_card_of_an_exported_encoder_has_the_figures(runs: Runs, tmp_p
     assert all(f"| {name} | {value:.4g} |" in card for name, value in kept.items())
 
 
+@pytest.mark.slow
 def test_the_command_sets_several_runs_side_by_side_and_claims_nothing_of_two(runs: Runs):
     asked = ("probe", *runs.both, "--root", str(runs.root), "--episodes", str(EPISODES))
     seen = json.loads(say(*asked, "--format", "json").out)
@@ -331,6 +335,7 @@ def test_what_does_not_compare_is_not_ranked():
     assert "3 of 3 runs have success" in (unranked(rows("fff", "aaa")) or "")
 
 
+@pytest.mark.slow
 def test_four_policies_are_ranked(runs: Runs, tmp_path: Path):
     planted = {("random", 0): 0.0, ("random", 1): 0.25, ("pretrained", 0): 0.5, ("pretrained", 1): 0.75}
     copies(runs, tmp_path, Frozen(), planted)
