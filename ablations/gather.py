@@ -10,6 +10,7 @@ import numpy as np
 from ablations.arms import Arm
 from ablations.bottleneck import ArmRecord, SlotFact, StudyRecord
 from ablations.study import TRAINING, Study, Wanted, arm_runs, wanted
+from workbench.disjoint import check_disjoint
 from workbench.errors import UserError
 from workbench.plan import Finetune, Inject, Replay
 from workbench.record import Record, find, open_record
@@ -23,6 +24,8 @@ def gather(study: Study, root: Path) -> StudyRecord:
     runs = wanted(study)
     records = {run.id: record for run in runs if (record := find(root, run.plan)) is not None}
     _one_manifest(runs, records)
+    for id, record in records.items():
+        check_disjoint(record.plan, root, run=id)
     taught = partial(_taught, {f"run:{run.id}": run.plan for run in runs if isinstance(run.plan, Inject)}, root)
     chosen = {arm.name: _chosen(study, arm, records) for arm in study.arms}
     return StudyRecord(

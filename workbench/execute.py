@@ -20,6 +20,7 @@ from workbench.benchmarks.contract import Protocol
 from workbench.build import ACTIONS, build
 from workbench.collect import open_data
 from workbench.compute import Place, place
+from workbench.disjoint import check_disjoint
 from workbench.errors import RunFailed, UserError
 from workbench.evaluate import Played, Player, in_manifest_order, play, play_expert
 from workbench.film import write_films
@@ -27,7 +28,7 @@ from workbench.imitate import ActionScale
 from workbench.interventions import for_training
 from workbench.ledger import Audit
 from workbench.lesson import Lesson, demonstrations, injection
-from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, Replay, needs
+from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, Replay, needs, run_id
 from workbench.player import player_of
 from workbench.policy import Policy
 from workbench.record import begin, open_record, write_episodes, write_json
@@ -49,6 +50,7 @@ class Trained:
 
 def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: None) -> None:
     """Carry out `plan` and write its record under `root`. A run that met NaN is recorded as failed."""
+    check_disjoint(plan, root, run=run_id(plan))
     began, folder = time.perf_counter(), begin(root, plan)
     try:
         for id in needs(plan):
