@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from workbench.augmentation import UNCHANGED, Augmentation, check_augmentation
+from workbench.edits import Edit
 from workbench.plan import Budget, Data, Inputs, Objective, Seed, check_inputs, check_signal
-from workbench.spec import Adapters, Edit, Name, Value, later
+from workbench.spec import Adapters, Name, Value, later
 
 
 def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,10 +12,11 @@ from ablations.arms import Arm, Contrast, Injection
 from ablations.compare import ADAPTER, REFERENCE, arm_name
 from ablations.study import Study, arm_runs
 from ablations.study_file import with_digest
+from workbench.edits import Edit, Reinit, Replace, SetTune
 from workbench.errors import UserError, unknown
 from workbench.objectives.facts import facts
 from workbench.plan import Expert, Folder, Inputs, check_inputs
-from workbench.spec import SLOTS, Edit, Frozen, LastBlocks, Lora, Reinit, Replace, SetTune, SlotName, Tune
+from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, SlotName, Tune
 
 NEW_ADAPTER = '{ module = "mlp", weights = "random", tokens = "match" }'
 """The projector of a base whose encoder is another one, as TOML says it: that of `compare.ADAPTER`."""

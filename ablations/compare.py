@@ -12,8 +12,9 @@ from typing import Literal
 from ablations.arms import Arm, Contrast
 from ablations.study import Study
 from ablations.table import Table
+from workbench.edits import Edit, Replace
 from workbench.errors import UserError
-from workbench.spec import Edit, Replace, Value, digest
+from workbench.spec import Value, digest
 
 REFERENCE = "native-through-adapter"
 ADAPTER = Replace(slot="projector", module="mlp", weights="random", tokens="match")

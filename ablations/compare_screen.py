@@ -19,10 +19,10 @@ from encoders.registry import build_encoder, card
 from workbench.backbones.registry import load_backbone
 from workbench.compute import Place, place
 from workbench.count import trainable_parameters
+from workbench.edits import edited
 from workbench.errors import UserError, encoder_errors
 from workbench.record import find
 from workbench.screen import console, stage, told_aside
-from workbench.spec import edited
 
 Format = Literal["terminal", "json", "markdown"]
 

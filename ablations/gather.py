@@ -11,10 +11,11 @@ from ablations.arms import Arm
 from ablations.bottleneck import ArmRecord, SlotFact, StudyRecord
 from ablations.study import TRAINING, Study, Wanted, arm_runs, wanted
 from workbench.disjoint import check_disjoint
+from workbench.edits import edited
 from workbench.errors import UserError
 from workbench.plan import Finetune, Inject, Replay
 from workbench.record import Record, find, open_record
-from workbench.spec import SLOTS, edited
+from workbench.spec import SLOTS
 
 SELECTION = "last step"
 

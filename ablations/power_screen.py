@@ -17,10 +17,11 @@ from ablations.statistics.power import STUDIES, Freezing, Power, power
 from ablations.statistics.simulation import Design, Scatter
 from ablations.study import Study
 from ablations.study_file import read_study
+from workbench.edits import edited
 from workbench.errors import UserError
 from workbench.plan import Inputs
 from workbench.screen import console
-from workbench.spec import SLOTS, Frozen, SlotName, edited
+from workbench.spec import SLOTS, Frozen, SlotName
 
 SUCCESS = 0.7  # of the arm that trains everything
 SEED_SCATTER = (

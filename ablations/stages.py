@@ -8,9 +8,10 @@ from pydantic import ValidationError
 from ablations.arms import Arm, Injection
 from ablations.parse import first_error
 from workbench.adapters import kept_misfit
+from workbench.edits import Edit, Replace, SetTune, edited
 from workbench.errors import unknown
 from workbench.objectives.facts import facts
-from workbench.spec import SLOTS, Edit, Frozen, Lora, Replace, SetTune, SlotName, Spec, edited
+from workbench.spec import SLOTS, Frozen, Lora, SlotName, Spec
 
 Injections = Mapping[str, Injection]
 Stage = TypeVar("Stage", Arm, Injection)

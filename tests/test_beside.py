@@ -21,9 +21,10 @@ from ablations.beside import (
 from ablations.compare import ADAPTER
 from ablations.study import Study, injection_plan, wanted
 from ablations.study_file import CONFIGS, read_study
+from workbench.edits import edited
 from workbench.errors import UserError
 from workbench.plan import Expert, Folder, Inputs
-from workbench.spec import Frozen, LastBlocks, Lora, Slot, edited
+from workbench.spec import Frozen, LastBlocks, Lora, Slot
 
 SMOKE, DEMO = read_study("smoke"), read_study("demo")
 LORA = Lora(rank=3, alpha=0.5, dora=True)

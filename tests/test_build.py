@@ -12,9 +12,10 @@ from encoders.registry import build_encoder
 from workbench import build as builds
 from workbench.backbones.registry import EMBEDDED, load_backbone
 from workbench.build import build
+from workbench.edits import Reinit, Replace, edited
 from workbench.errors import UserError
 from workbench.policy import Policy
-from workbench.spec import SLOTS, Reinit, Replace, Slot, SlotName, Spec, edited
+from workbench.spec import SLOTS, Slot, SlotName, Spec
 
 NATIVE: tuple[SlotName, ...] = ("vision", "projector", "embeddings", "language")
 IN_FILE = {

@@ -11,11 +11,12 @@ from test_cli import printed, refused
 from ablations.compare import ADAPTER, REFERENCE, arm_name, comparing
 from ablations.study import Study, wanted
 from ablations.study_file import CONFIGS, read_study
+from workbench.edits import Reinit
 from workbench.errors import UserError
 from workbench.plan import Finetune
 from workbench.record import find
 from workbench.screen import console
-from workbench.spec import Frozen, Reinit, Slot
+from workbench.spec import Frozen, Slot
 
 NAMES = ("tiny", "raw-patches")
 ARMS = """

@@ -3,7 +3,16 @@ import json
 import numpy as np
 import pytest
 
-from workbench.data.statistics import QUANTILES, STATISTICS, Normalisation, Statistics, denormalise, normalise
+from workbench.data.statistics import (
+    QUANTILES,
+    STATISTICS,
+    Normalisation,
+    Scaling,
+    Statistics,
+    denormalise,
+    normalise,
+    round_trip_error,
+)
 from workbench.errors import UserError
 
 SCALINGS = [Normalisation.MEAN_STD, Normalisation.MIN_MAX, Normalisation.QUANTILES]
@@ -111,3 +120,29 @@ def test_a_figure_that_is_not_finite_or_of_another_width_is_an_error(broken):
 def test_statistics_of_another_width_are_refused():
     with pytest.raises(UserError, match=r"shape \[500, 2\].*shape \[3\]"):
         normalise(values()[:, :2], Statistics.from_values(values()), Normalisation.MIN_MAX)
+
+
+@pytest.mark.parametrize("mode", Normalisation)
+def test_the_round_trip_error_is_rounding_without_a_clip(mode):
+    data = values()
+    statistics = Statistics.from_values(data)
+    there = Scaling(mode).normalise(data, statistics)
+    np.testing.assert_array_equal(there, normalise(data, statistics, mode))
+    error = round_trip_error(data, statistics, Scaling(mode))
+    assert error.shape == (3,) and (error <= 1e-6 * np.abs(data).max(axis=0)).all()
+
+
+def test_a_clip_cuts_rescales_and_tells_what_does_not_come_back():
+    data = np.linspace(-1, 1, 201, dtype=np.float32)[:, None]
+    statistics = Statistics.from_values(data)
+    scaling = Scaling(Normalisation.MIN_MAX, clip=0.65)
+    there = scaling.normalise(data, statistics)
+    np.testing.assert_allclose(there, (data / 0.65).clip(-1, 1), rtol=1e-6)
+    np.testing.assert_allclose(scaling.denormalise(there, statistics), data.clip(-0.65, 0.65), rtol=1e-6)
+    np.testing.assert_allclose(round_trip_error(data, statistics, scaling), [0.35], rtol=1e-5)
+
+
+@pytest.mark.parametrize("clip", [0.0, -0.65, 1.5])
+def test_a_clip_that_is_none_is_refused(clip):
+    with pytest.raises(UserError, match=f"at most 1, not at {clip}"):
+        Scaling(Normalisation.MIN_MAX, clip=clip)

@@ -8,8 +8,8 @@ import pytest
 
 from ablations.arms import Arm
 from ablations.study_file import read_study, ready_made
+from workbench.edits import Edit
 from workbench.plan import Inputs
-from workbench.spec import Edit
 
 PAGE = (Path(__file__).parent.parent / "docs/studies.md").read_text()
 EXAMPLES = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)

@@ -11,8 +11,9 @@ from ablations.beside import TRAINED, beside, frozen, inputs_with, masked
 from ablations.estimate import OTHER_BYTES, estimates
 from ablations.study import wanted
 from workbench.count import Cost, training_cost
+from workbench.edits import SetTune, edited
 from workbench.plan import Expert
-from workbench.spec import Frozen, LastBlocks, SetTune, Spec, edited
+from workbench.spec import Frozen, LastBlocks, Spec
 from workbench.weights import WEIGHTS
 
 HEADER = 20_000

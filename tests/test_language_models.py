@@ -11,11 +11,12 @@ from transformers import BloomConfig, GemmaConfig, GPT2Config, Qwen3Config
 
 from workbench.backbones.embedded import train_tokenizer
 from workbench.build import build
+from workbench.edits import Replace, edited
 from workbench.errors import UserError
 from workbench.language_models import BLANK, load_language_model
 from workbench.names import check_names
 from workbench.plan import Compute
-from workbench.spec import Replace, Slot, Spec, edited
+from workbench.spec import Slot, Spec
 
 SENTENCES = ["what action should the robotic arm take to reach the red block?", "lift the blue block"]
 PROMPT = f"do: {BLANK}\n"

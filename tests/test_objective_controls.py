@@ -14,7 +14,7 @@ from workbench.execute import execute
 from workbench.imitate import ActionScale, imitation_loss
 from workbench.objectives import registry
 from workbench.objectives.contract import Given
-from workbench.objectives.facts import OBJECTIVES, facts
+from workbench.objectives.facts import facts
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.other_domain import (
     CELL,
@@ -31,6 +31,7 @@ from workbench.objectives.other_domain import (
     draw,
 )
 from workbench.objectives.registry import build_objective
+from workbench.objectives.rows import OBJECTIVES
 from workbench.objectives.sham import Sham
 from workbench.plan import Budget, Expert, Inject, run_id
 from workbench.policy import Policy

@@ -16,9 +16,10 @@ from workbench.errors import UserError
 from workbench.imitate import ActionScale
 from workbench.objectives.anchors import KeepFeatures, KeepWeights, trained_values
 from workbench.objectives.contract import Given, Sum
-from workbench.objectives.facts import OBJECTIVES, Facts, Term, facts, spelled, terms
+from workbench.objectives.facts import Term, facts, spelled, terms
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import build_objective
+from workbench.objectives.rows import OBJECTIVES, Facts
 from workbench.plan import Budget, Expert, Inject, run_id
 from workbench.policy import Policy
 from workbench.record import collected_folder

@@ -16,9 +16,10 @@ from workbench.data.lerobot import open_dataset
 from workbench.errors import UserError
 from workbench.execute import execute
 from workbench.imitate import ActionScale
-from workbench.objectives.facts import OBJECTIVES, facts
+from workbench.objectives.facts import facts
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import BUILDERS
+from workbench.objectives.rows import OBJECTIVES
 from workbench.plan import Budget, Expert, Inject, needs, run_id
 from workbench.policy import Policy
 from workbench.record import collected_folder, open_record

@@ -13,9 +13,9 @@ from workbench.collect import collect
 from workbench.data.lerobot import open_dataset
 from workbench.imitate import ActionScale
 from workbench.objectives.contract import Given, Objective, Sum
-from workbench.objectives.facts import OBJECTIVES, Facts
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import build_objective
+from workbench.objectives.rows import OBJECTIVES, Facts
 from workbench.plan import Budget, Expert
 from workbench.policy import Policy
 from workbench.spec import SLOTS, Spec

@@ -4,25 +4,8 @@ from typing import get_args
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from workbench.spec import (
-    SLOTS,
-    Edit,
-    Frozen,
-    Full,
-    LastBlocks,
-    Lora,
-    Norms,
-    Reinit,
-    Replace,
-    SetTune,
-    Slot,
-    Spec,
-    Tune,
-    apply,
-    digest,
-    edited,
-    with_random_weights,
-)
+from workbench.edits import Edit, Reinit, Replace, SetTune, apply, edited
+from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Norms, Slot, Spec, Tune, digest, with_random_weights
 
 
 def test_an_edit_changes_one_slot_and_leaves_the_given_spec_alone():

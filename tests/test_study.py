@@ -14,11 +14,12 @@ from ablations.study_file import CONFIGS, read_study, ready_made
 from workbench.benchmarks.contract import BENCHMARKS
 from workbench.collect import open_data
 from workbench.data.lerobot import open_dataset
+from workbench.edits import Reinit, Replace, SetRate, SetTune
 from workbench.errors import UserError
 from workbench.names import check_names
 from workbench.plan import Evaluate, Finetune, Folder, Inject, run_id
 from workbench.record import collected_folder
-from workbench.spec import SLOTS, Frozen, Reinit, Replace, SetRate, SetTune, Slot, Spec
+from workbench.spec import SLOTS, Frozen, Slot, Spec
 
 SMOKE = tomllib.loads((CONFIGS / "smoke.toml").read_text())
 

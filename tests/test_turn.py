@@ -20,10 +20,10 @@ from workbench.collect import collect
 from workbench.data.lerobot import open_dataset
 from workbench.imitate import ActionScale
 from workbench.objectives.contract import Given
-from workbench.objectives.facts import SAID
 from workbench.objectives.moments import Moments
 from workbench.objectives.questions import known_of, pictures, turns_about
 from workbench.objectives.registry import build_objective
+from workbench.objectives.rows import SAID
 from workbench.objectives.turn import asked, own_head, turn_loss, turn_scores
 from workbench.plan import Budget, Expert
 from workbench.policy import Policy

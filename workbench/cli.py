@@ -9,6 +9,7 @@ import typer
 
 from ablations.cli_arms import app as arms
 from ablations.cli_encoders import app as encoders
+from workbench.cli_data import app as data
 from workbench.cli_probe import app as probes
 from workbench.errors import UserError
 from workbench.options import Changes, Root, StudyName, Workers
@@ -19,6 +20,7 @@ app = typer.Typer(
     help="Which part of my vision-language model holds my robot policy back?",
 )
 app.add_typer(encoders, name="encoders")
+app.add_typer(data, name="data")
 app.add_typer(arms)
 app.add_typer(probes)
 

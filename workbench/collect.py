@@ -9,7 +9,8 @@ from workbench.benchmarks.contract import SPLIT_SEEDS, Start
 from workbench.benchmarks.tabletop.env import ACTION_NAMES, FPS, STATE_NAMES, TabletopVectorEnv
 from workbench.benchmarks.tabletop.privileged import PRIVILEGED_NAMES
 from workbench.data.contract import Episode
-from workbench.data.lerobot import Dataset, open_dataset
+from workbench.data.dataset import Dataset
+from workbench.data.lerobot import open_dataset
 from workbench.data.lerobot_write import write_dataset
 from workbench.errors import UserError
 from workbench.plan import Data, Expert, Folder
@@ -46,7 +47,7 @@ def open_data(root: Path, data: Data) -> Dataset:
     """The dataset that a plan names: collected before under `root`, or the user's own folder."""
     if isinstance(data, Expert):
         return open_dataset(collected_folder(root, data))
-    dataset = open_dataset(Path(data.path).expanduser())
+    dataset = open_dataset(Path(data.path).expanduser(), data.camera)
     if data.digest and dataset.digest != data.digest:
         raise UserError(f"The dataset {data.path} has changed since it was planned ({data.digest} → {dataset.digest}).")
     return dataset
@@ -55,7 +56,7 @@ def open_data(root: Path, data: Data) -> Dataset:
 def resolved(data: Data) -> Data:
     """The same data with the digest of the folder's content filled in."""
     if isinstance(data, Folder):
-        return data.model_copy(update={"digest": open_dataset(Path(data.path).expanduser()).digest})
+        return data.model_copy(update={"digest": open_dataset(Path(data.path).expanduser(), data.camera).digest})
     return data
 
 

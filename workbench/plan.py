@@ -40,11 +40,15 @@ class Expert(Value):
 
 
 class Folder(Value):
-    """A LeRobot v3 dataset on disk. Its content's digest is part of the run's id, its path is not."""
+    """A LeRobot dataset on disk. Its content's digest is part of the run's id, its path is not.
+
+    `camera` is the column whose pictures are read; it must be named where there are several.
+    """
 
     kind: Literal["folder"] = "folder"
     path: str
     digest: str = ""
+    camera: str | None = later(None)
 
 
 Data = Annotated[Expert | Folder, Field(discriminator="kind")]

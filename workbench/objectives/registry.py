@@ -49,7 +49,7 @@ BUILDERS: dict[str, Callable[[Given], Objective]] = {
     "keep-weights": KeepWeights,
     "keep-features": KeepFeatures,
 }
-"""By the names of `facts.OBJECTIVES`; a test compares them."""
+"""By the names of `rows.OBJECTIVES`; a test compares them."""
 
 
 def build_objective(objective: str, given: Given, *, seed: int) -> Objective:
