@@ -8,7 +8,7 @@ from workbench.benchmarks.tabletop.world import STEP
 from workbench.data.description import READY, Description, describe, ready, to_toml
 from workbench.errors import UserError
 
-PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -91,10 +91,17 @@ def test_ranges_are_told_by_dimension_and_the_grippers_are_its_ends():
 
 
 def test_the_descriptions_are_part_of_the_package():
-    built = tomllib.loads(PYPROJECT.read_text())["tool"]["setuptools"]
+    built = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert "workbench.data" in built["packages"]
     assert "descriptions/*.toml" in built["package-data"]["workbench.data"]
 
 
 def test_a_description_needs_no_state():
     assert isinstance(describe("libero"), Description) and describe("lerobot-calvin").state is None
+
+
+def test_the_page_names_every_ready_description_and_its_example_is_one(tmp_path: Path):
+    page = (ROOT / "docs/data.md").read_text().split("## Descriptions")[1].split("\n## ")[0]
+    assert all(f"| `{name}` |" in page for name in ready())
+    (tmp_path / "example.toml").write_text(page.split("```toml\n")[1].split("```")[0])
+    assert describe(str(tmp_path / "example.toml")).action.gripper

@@ -28,6 +28,7 @@ from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, Slot, Spec
 from workbench.weights import WEIGHTS
 
 DATA = Expert(tasks=("reach",), episodes=4)
+INJECTED = DATA.model_copy(update={"split": "injection"})
 BUDGET = Budget(steps=5, batch=4, warmup_steps=1)
 PROTOCOL = Protocol(tasks=("reach",), initial_states=3)
 MIXED = Spec(
@@ -42,7 +43,8 @@ MIXED = Spec(
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root that holds the demonstrations and nothing else."""
     root = tmp_path_factory.mktemp("source")
-    collect(DATA, collected_folder(root, DATA))
+    for data in (DATA, INJECTED):
+        collect(data, collected_folder(root, data))
     return root
 
 
@@ -105,7 +107,7 @@ def test_another_seed_gives_other_weights(record, root):
 def test_training_leaves_the_global_generator_alone(root):
     torch.manual_seed(8)
     state = torch.random.get_rng_state()
-    execute(Inject(spec=MIXED, data=DATA, budget=BUDGET), root)
+    execute(Inject(spec=MIXED, data=INJECTED, budget=BUDGET), root)
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
@@ -158,7 +160,7 @@ def test_training_on_the_demonstrations_lowers_the_loss(root):
 
 
 def test_an_injected_encoder_is_taken_over_as_it_was_trained_and_stays_so_when_frozen(root):
-    injection = done(Inject(spec=Spec(), data=DATA, budget=BUDGET), root)
+    injection = done(Inject(spec=Spec(), data=INJECTED, budget=BUDGET), root)
     assert injection.result["episodes"] == 0 and not (injection.folder / "films").exists()
     after = {row["slot"]: row["after"] for row in injection.ledger()["rows"]}
     spec = Spec(vision=Slot(weights=f"run:{injection.id}", tune=Frozen()))

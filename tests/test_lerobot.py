@@ -8,7 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from demonstrations import CAMERA, COLUMNS, COUNTERS, DATA, EPISODES, LENGTHS, TASKS, episodes, write
 
+from workbench.data.dataset import Dataset
 from workbench.data.lerobot import open_dataset
+from workbench.data.statistics import QUANTILES
 from workbench.errors import UserError
 
 INFO, STATISTICS = "meta/info.json", "meta/stats.json"
@@ -152,7 +154,7 @@ def test_a_column_that_the_info_does_not_know_is_missing(root, name):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"codebase_version": "v2.1"}, "format v2.1, and v3.0 is needed"),
+        ({"codebase_version": "v2.0"}, "format v2.0, and v3.0 or v2.1 is needed"),
         ({"fps": 0}, "info.json: fps: Input should be greater than 0"),
         ({"data_path": "data/{episode_index}.parquet"}, "data_path: .*not 'episode_index'"),
         ({"total_frames": 18}, "4 episodes with 17 frames, but meta/info.json says 4 with 18"),
@@ -166,13 +168,69 @@ def test_an_info_that_does_not_fit_is_an_error(root, changes, sentence):
         open_dataset(root)
 
 
-def test_videos_and_several_cameras_are_refused(root):
+def test_of_several_cameras_one_must_be_named(root):
+    table = pq.read_table(root / DATA)
+    pq.write_table(table.append_column("wrist", pa.chunked_array([table[CAMERA].combine_chunks()[::-1]])), root / DATA)
     edit_json(root / INFO, lambda info: info["features"].update(wrist=info["features"][CAMERA]))
-    with pytest.raises(UserError, match=f"2 image columns \\({CAMERA}, wrist\\)"):
+    with pytest.raises(UserError, match=f"has 2 cameras: {CAMERA}, wrist. Name the one to read"):
         open_dataset(root)
-    edit_json(root / INFO, lambda info: info["features"]["wrist"].update(dtype="video"))
-    with pytest.raises(UserError, match="stores wrist as video, and only image mode is read"):
+    with pytest.raises(UserError, match="No camera named 'writs'. Did you mean 'wrist'?"):
+        open_dataset(root, "writs")
+    front, wrist = open_dataset(root, CAMERA), open_dataset(root, "wrist")
+    assert front.cameras == wrist.cameras == (CAMERA, "wrist") and (front.camera, wrist.camera) == front.cameras
+    np.testing.assert_array_equal(wrist.frames(range(4)).image, front.frames(range(4)).image[::-1])
+
+
+def test_a_dataset_without_cameras_is_refused(root):
+    edit_json(root / INFO, lambda info: info["features"].pop(CAMERA))
+    with pytest.raises(UserError, match="has 0 cameras. Demonstrations without pictures are not read"):
         open_dataset(root)
+
+
+def test_one_episode_is_read_alone(root):
+    dataset = open_dataset(root)
+    assert isinstance(dataset, Dataset) and dataset.format == "LeRobot v3.0" and dataset.fps == 10
+    assert (dataset.state_names, dataset.action_names) == (("tip", "grip"), ("x", "y", "gripper"))
+    group = pq.read_metadata(root / DATA).row_group(2)
+    columns = [group.column(index) for index in range(group.num_columns)]
+    begin = min(column.data_page_offset for column in columns)
+    size = sum(column.total_compressed_size for column in columns)
+    content = bytearray((root / DATA).read_bytes())
+    content[begin : begin + size] = bytes(size)
+    (root / DATA).write_bytes(content)
+    for index in (0, 1, 3):
+        episode, vectors = dataset.episode(index), dataset.vectors(index)
+        for name in ("image", "state", "action"):
+            np.testing.assert_array_equal(getattr(episode, name), getattr(episodes()[index], name))
+        np.testing.assert_array_equal(vectors.state, episode.state)
+        np.testing.assert_array_equal(vectors.action, episode.action)
+        assert episode.instruction == episodes()[index].instruction
+    with pytest.raises(UserError, match="is not a whole parquet file|is damaged"):
+        dataset.vectors(2)
+
+
+def test_quantiles_that_lerobots_conversion_leaves_out_are_computed(root):
+    whole = open_dataset(root).statistics
+
+    def without_quantiles(statistics: dict) -> None:
+        for record in statistics.values():
+            for name in QUANTILES:
+                del record[name]
+
+    edit_json(root / STATISTICS, without_quantiles)
+    found = open_dataset(root).statistics
+    assert set(found) == {"observation.state", "action"}
+    for feature, statistics in found.items():
+        assert statistics.to_json() == whole[feature].to_json()
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted"),
+    [(None, ("0", "1")), ({"motors": ["a", "b"]}, ("a", "b")), ([["a", "b"]], ("a", "b")), (["a"], ("0", "1"))],
+)
+def test_names_of_dimensions_are_found_in_any_nesting(root, names, wanted):
+    edit_json(root / INFO, lambda info: info["features"]["observation.state"].update(names=names))
+    assert open_dataset(root).state_names == wanted
 
 
 @pytest.mark.parametrize("value", ["nan", "-inf"])

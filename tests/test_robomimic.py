@@ -92,6 +92,14 @@ def test_statistics_are_numpys(path):
     assert statistics.count == 9
 
 
+def test_the_digest_knows_the_camera_even_where_two_see_the_same(path):
+    with h5py.File(path, "a") as file:
+        for name in LENGTHS:
+            file[f"data/{name}/obs/robot0_eye_in_hand_image"][...] = arrays(name)["obs/agentview_image"]
+    digests = [open_robomimic(path, camera).digest for camera in open_robomimic(path).cameras]
+    assert digests[0] != digests[1]
+
+
 def test_only_the_asked_episode_is_read(path):
     dataset = open_robomimic(path)
     with h5py.File(path, "a") as file:

@@ -50,10 +50,9 @@ class Look:
 def inspect_data(path: Path, camera: str | None, sheet: Path | None, format: Format) -> None:
     """Print what is in a data set, and write its contact sheet."""
     with told_aside(format == "json"):
-        dataset = open_any(path, camera)
-        numbers = _numbers(dataset)
+        numbers = _numbers(open_any(path, camera))
         if sheet:
-            _sheet(dataset, sheet)
+            _sheet(numbers, sheet)
     told, problems = contents(numbers), number_problems(numbers)
     if format == "json":
         print(json.dumps(told | {"problems": [asdict(problem) for problem in problems]}, indent=1))
@@ -63,7 +62,7 @@ def inspect_data(path: Path, camera: str | None, sheet: Path | None, format: For
         console.print(_values(column, told["columns"][column]))
     _show_problems(problems)
     if sheet:
-        console.print(f"The first pictures of {len(sampled(len(dataset.episodes), SHEET))} episodes: {sheet}")
+        console.print(f"The first pictures of {len(_sample(numbers, SHEET))} episodes: {sheet}", soft_wrap=True)
 
 
 def show_statistics(path: Path, camera: str | None, clip: float | None, format: Format) -> None:
@@ -98,7 +97,7 @@ def check_data(path: Path, camera: str | None, look: Look, format: Format) -> bo
         told = {"path": str(path), "sound": sound, "pictures_of": list(episodes), "allowed": list(look.allow)}
         print(json.dumps(told | {"problems": [asdict(problem) for problem in problems]}, indent=1))
         return sound
-    _show_problems(problems)
+    _show_problems(problems, look.allow)
     if episodes:
         console.print(f"Pictures of {len(episodes)} episodes were looked at.", style="dim", highlight=False)
     return sound
@@ -118,8 +117,7 @@ def _problems(path: Path, camera: str | None, look: Look) -> tuple[Sequence[Prob
     problems = [*number_problems(numbers)]
     if description:
         problems += described_problems(numbers, description)
-    episodes = sorted(numbers.lengths)
-    episodes = [episodes[place] for place in sampled(len(episodes), look.pictures)]
+    episodes = _sample(numbers, look.pictures)
     with stage("Pictures", "black ones, and ones that stand still") as tell:
         for done, found in enumerate(picture_problems(dataset, episodes)):
             problems += found
@@ -132,8 +130,14 @@ def _numbers(dataset: Dataset) -> Survey:
         return survey(dataset, tell)
 
 
-def _sheet(dataset: Dataset, path: Path) -> None:
-    episodes = sampled(len(dataset.episodes), SHEET)
+def _sample(numbers: Survey, wanted: int) -> list[int]:
+    """At most `wanted` of the readable episodes."""
+    readable = sorted(numbers.lengths)
+    return [readable[place] for place in sampled(len(readable), wanted)]
+
+
+def _sheet(numbers: Survey, path: Path) -> None:
+    dataset, episodes = numbers.dataset, _sample(numbers, SHEET)
     with stage("Contact sheet", "the first picture of episodes") as tell:
         seen = []
         for done, index in enumerate(episodes):
@@ -196,7 +200,9 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
-def _show_problems(problems: Sequence[Problem]) -> None:
+def _show_problems(problems: Sequence[Problem], allow: Sequence[str] = ()) -> None:
     for problem in problems:
-        console.print(Text.assemble((problem.kind, "red"), f": {problem.sentence}"))
-    console.print(f"{len(problems)} problems found." if problems else "No problems found.", highlight=False)
+        console.print(Text.assemble((problem.kind, "dim" if problem.kind in allow else "red"), f": {problem.sentence}"))
+    allowed = sum(problem.kind in allow for problem in problems)
+    found = f"{len(problems)} problem{'s' if len(problems) > 1 else ''} found" if problems else "No problems found"
+    console.print(found + (f", {allowed} of them allowed." if allowed else "."), highlight=False)

@@ -1,4 +1,4 @@
-"""LeRobot v3.0 datasets in image mode: opened and checked, and their episodes read into memory."""
+"""LeRobot datasets, v3.0 and v2.1, images or videos: opened and checked, and their episodes read into memory."""
 
 # R rows of one data file  N frames  D values of a column
 
@@ -9,37 +9,38 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.data.contract import Frames
-from workbench.data.lerobot_layout import ACTION, COUNTERS, PRIVILEGED, STATE, TASKS, Info
-from workbench.data.lerobot_metadata import (
-    EpisodeRecord,
-    camera_column,
-    check_data_files,
-    read_episodes,
-    read_info,
-    read_statistics,
-    read_tasks,
-)
+from workbench.data import lerobot_metadata, lerobot_statistics, lerobot_v21
+from workbench.data.contract import Episode, Frames
+from workbench.data.dataset import Dataset, EpisodeFacts, Vectors, check_chosen
+from workbench.data.lerobot_layout import ACTION, COUNTERS, OLDER, PRIVILEGED, STATE, TASKS, Info, dimension_names
+from workbench.data.lerobot_metadata import EpisodeRecord, check_data_files, chosen_camera, read_info
 from workbench.data.lerobot_read import AGAIN, decode, matrix, pictures, read_table
+from workbench.data.lerobot_video import decode_span
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class LerobotDataset(Dataset):
     """A dataset whose metadata and files were checked when it was opened."""
 
     root: Path
-    info: Info
+    format: str
+    cameras: tuple[str, ...]
     camera: str
     """The column of the images."""
-    tasks: tuple[str, ...]
-    episodes: tuple[EpisodeRecord, ...]
-    """By index, from 0."""
+    fps: float | None
+    state_names: tuple[str, ...]
+    action_names: tuple[str, ...]
+    episodes: Sequence[EpisodeFacts]
     statistics: Mapping[str, Statistics]
     """By feature; those of the state and of the action are always there."""
     digest: str
-    """SHA-256 over the data and metadata files and their places within the dataset, wherever that lies."""
+    """SHA-256 over the data and metadata files, the camera's videos, and their places within the dataset."""
+    info: Info
+    tasks: tuple[str, ...]
+    records: tuple[EpisodeRecord, ...]
+    """The episodes, and where they lie."""
 
     def frames(self, episodes: Sequence[int]) -> Frames:
         """Every step of the chosen episodes, in the order given, images decoded.
@@ -47,18 +48,18 @@ class Dataset:
         Raises UserError where an index is out of range or given twice, a file is damaged or disagrees with the
         metadata, or a state or action is not finite (names column, episode and frame).
         """
-        chosen = self._chosen(episodes)
-        columns, encoded = self._rows(chosen)
-        order = self._order(columns, chosen)
-        column = {name: values[order] for name, values in columns.items()}
+        check_chosen(self, episodes)
+        chosen = {index: self.records[index] for index in episodes}
+        in_files = self.info.features[self.camera].dtype == "image"
+        column, encoded = self._rows(chosen, (self.camera,) if in_files else ())
         episode, step, task_index = (
             column[name][:, 0].astype(np.int64) for name in ("episode_index", "frame_index", "task_index")
         )
         if not ((0 <= task_index) & (task_index < len(self.tasks))).all():
             raise UserError(f"{self.root} has frames of a task that {TASKS} does not list. {AGAIN}")
-        names = [f"episode {e}, frame {s} of {self.root}" for e, s in zip(episode, step, strict=True)]
+        names = self._names(column)
         return Frames(
-            image=decode([encoded[row] for row in order], names),
+            image=decode(encoded, names) if in_files else self._decoded(chosen, column["timestamp"][:, 0]),
             state=_finite(STATE, column[STATE], names),
             action=_finite(ACTION, column[ACTION], names),
             episode=episode,
@@ -69,33 +70,62 @@ class Dataset:
             extra_names={name: tuple(self.info.features[name].names or ()) for name in self._privileged},
         )
 
+    def vectors(self, index: int) -> Vectors:
+        """State and actions of an episode; of its data file only the row groups that hold it are read."""
+        check_chosen(self, [index])
+        column, _ = self._rows({index: self.records[index]}, ())
+        names = self._names(column)
+        return Vectors(state=_finite(STATE, column[STATE], names), action=_finite(ACTION, column[ACTION], names))
+
+    def episode(self, index: int) -> Episode:
+        """The whole episode; of its data file only the row groups that hold it are read, of its video its pictures."""
+        frames = self.frames([index])
+        return Episode(frames.image, frames.state, frames.action, self.episodes[index].instruction, frames.extra)
+
     @property
     def _privileged(self) -> tuple[str, ...]:
         return tuple(name for name in self.info.features if name.startswith(PRIVILEGED))
 
-    def _chosen(self, episodes: Sequence[int]) -> dict[int, EpisodeRecord]:
-        for index in episodes:
-            if not 0 <= index < len(self.episodes):
-                raise UserError(
-                    f"There is no episode {index} in {self.root}. It has {len(self.episodes)}: 0 to "
-                    f"{len(self.episodes) - 1}."
-                )
-        chosen = {index: self.episodes[index] for index in episodes}
-        if not chosen or len(chosen) < len(episodes):
-            raise UserError(f"Choose at least one episode of {self.root}, and each only once; got {list(episodes)}.")
-        return chosen
+    def _names(self, column: Mapping[str, np.ndarray]) -> list[str]:
+        """What errors call each row."""
+        places = zip(column["episode_index"][:, 0].tolist(), column["frame_index"][:, 0].tolist(), strict=True)
+        return [f"episode {episode}, frame {step} of {self.root}" for episode, step in places]
 
-    def _rows(self, chosen: Mapping[int, EpisodeRecord]) -> tuple[dict[str, np.ndarray], list[bytes]]:
-        """The chosen episodes' cells as they lie in the files: [R, D] of every column, and the encoded images."""
+    def _rows(
+        self, chosen: Mapping[int, EpisodeRecord], cameras: Sequence[str]
+    ) -> tuple[dict[str, np.ndarray], list[bytes]]:
+        """[N, D] of every column and the encoded images of these cameras, by chosen episode and step."""
         widths = {name: self.info.features[name].shape[0] for name in (STATE, ACTION, *self._privileged, *COUNTERS)}
         columns: dict[str, list[np.ndarray]] = {name: [] for name in widths}
         encoded: list[bytes] = []
         for path in dict.fromkeys(record.file for record in chosen.values()):
-            table = read_table(path, [self.camera, *widths], list(chosen))
+            table = read_table(path, [*cameras, *widths], list(chosen))
             for name, width in widths.items():
                 columns[name].append(matrix(table, name, width, path))
-            encoded += pictures(table, self.camera, path)
-        return {name: np.concatenate(parts) for name, parts in columns.items()}, encoded
+            for camera in cameras:
+                encoded += pictures(table, camera, path)
+        stored = {name: np.concatenate(parts) for name, parts in columns.items()}
+        order = self._order(stored, chosen)
+        return {name: values[order] for name, values in stored.items()}, [encoded[row] for row in order if encoded]
+
+    def _decoded(self, chosen: Mapping[int, EpisodeRecord], second_N: np.ndarray) -> np.ndarray:
+        """uint8 [N, H, W, 3] of the chosen episodes' videos, at these times within their episodes."""
+        image_NHWC = np.empty((0, 0, 0, 3), np.uint8)
+        start = 0
+        for index, record in chosen.items():
+            assert record.video is not None and self.fps is not None, "found when it was opened"
+            second_T = second_N[start : start + record.length]
+            image = decode_span(record.video, second_T, self.fps, f"episode {index}")
+            if start == 0:
+                image_NHWC = np.empty((len(second_N), *image.shape[1:]), np.uint8)
+            if image.shape[1:] != image_NHWC.shape[1:]:
+                raise UserError(
+                    f"The video of episode {index} of {self.root} has pictures of {list(image.shape[1:3])}, others of "
+                    f"{list(image_NHWC.shape[1:3])}. One dataset has one size."
+                )
+            image_NHWC[start : start + record.length] = image
+            start += record.length
+        return image_NHWC
 
     def _order(self, columns: Mapping[str, np.ndarray], chosen: Mapping[int, EpisodeRecord]) -> np.ndarray:
         """[N] rows by chosen episode and step; raises UserError where they are not the steps that were promised."""
@@ -112,33 +142,44 @@ class Dataset:
         return order
 
 
-def open_dataset(root: Path) -> Dataset:
+def open_dataset(root: Path, camera: str | None = None) -> LerobotDataset:
     """Open a dataset folder and check it: metadata, columns, row counts, statistics; images are not decoded yet.
 
-    Raises UserError, which names the file, column or value and the remedy, where anything is missing, damaged or of
-    a kind that is not read here: another format version, videos, several cameras.
+    `camera` is the column whose pictures are read; it must be named where there are several. Raises UserError, which
+    names the file, column or value and the remedy, where anything is missing, damaged or of another format version.
     """
     if not root.is_dir():
         raise UserError(f"There is no dataset folder {root}. `workbench collect` writes one.")
     info = read_info(root)
-    camera = camera_column(root, info)
-    records = read_episodes(root, info)
+    camera = chosen_camera(root, info, camera)
+    older = info.codebase_version == OLDER
+    layout = lerobot_v21 if older else lerobot_metadata
+    records = layout.read_episodes(root, info, camera)
     check_data_files(records, info)
-    return Dataset(
+    tasks = layout.read_tasks(root, info)
+    read_statistics = lerobot_v21.read_statistics if older else lerobot_statistics.read_statistics
+    return LerobotDataset(
         root=root,
-        info=info,
+        format=f"LeRobot {info.codebase_version}",
+        cameras=info.cameras,
         camera=camera,
-        tasks=read_tasks(root, info),
+        fps=info.fps,
+        state_names=dimension_names(info.features[STATE]),
+        action_names=dimension_names(info.features[ACTION]),
         episodes=records,
-        statistics=read_statistics(root, info),
-        digest=_digest(root),
+        statistics=read_statistics(root, info, [record.file for record in records]),
+        digest=_digest(root, records, (".json", ".jsonl", ".parquet") if older else (".json", ".parquet")),
+        info=info,
+        tasks=tasks,
+        records=records,
     )
 
 
-def _digest(root: Path) -> str:
+def _digest(root: Path, records: Sequence[EpisodeRecord], suffixes: tuple[str, ...]) -> str:
     total = hashlib.sha256()
-    files = [path for folder in ("data", "meta") for path in (root / folder).rglob("*")]
-    for path in sorted(path for path in files if path.suffix in (".json", ".parquet")):
+    found = [path for folder in ("data", "meta") for path in (root / folder).rglob("*")]
+    files = {path for path in found if path.suffix in suffixes}
+    for path in sorted(files | {record.video.path for record in records if record.video is not None}):
         with path.open("rb") as content:
             total.update(path.relative_to(root).as_posix().encode() + b"\0")
             total.update(hashlib.file_digest(content, "sha256").digest())

@@ -1,20 +1,26 @@
-"""Names, places and column types of a LeRobot v3.0 dataset in image mode.
+"""Names, places and column types of LeRobot datasets, v3.0 and v2.1, with images in the data files or videos beside.
 
-Source: the format that `lerobot` 0.4 reads and writes, https://huggingface.co/docs/lerobot/lerobot-dataset-v3.
+Sources: what `lerobot` 0.4 reads and writes (v3.0, https://huggingface.co/docs/lerobot/lerobot-dataset-v3), and what
+`lerobot` 0.3.3 did (v2.1: `src/lerobot/datasets/utils.py` there).
 """
 
 import json
+from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationInfo, field_validator
 
 VERSION = "v3.0"
+OLDER = "v2.1"
 
 INFO = "meta/info.json"
 STATISTICS = "meta/stats.json"
 TASKS = "meta/tasks.parquet"
 EPISODES = "meta/episodes"
 NUMBERED = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEOS = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+PLACEHOLDERS = {VERSION: ("chunk_index", "file_index"), OLDER: ("episode_chunk", "episode_index")}
+"""What a version fills into `data_path` and, with `video_key`, into `video_path`."""
 FILES_IN_A_FOLDER = 1000
 
 STATE = "observation.state"
@@ -44,6 +50,13 @@ class Feature(BaseModel):
     dtype: str
     shape: tuple[int, ...]
     names: list | dict | None = None
+    info: dict[str, Any] | None = Field(default=None, exclude_if=lambda info: info is None)
+    """Of a video: codec, size, pictures a second, whether it is depth."""
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether this is a column of colour pictures."""
+        return self.dtype in ("image", "video") and not (self.info or {}).get("video.is_depth_map", False)
 
 
 COUNTERS = {
@@ -57,7 +70,7 @@ COUNTERS = {
 
 
 class Info(BaseModel):
-    """`meta/info.json`; others' extra keys are allowed, and the defaults are LeRobot's."""
+    """`meta/info.json` of either version; others' extra keys are allowed, and the defaults are LeRobot's."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -75,25 +88,64 @@ class Info(BaseModel):
     video_path: str | None = None
     features: dict[str, Feature]
 
-    @field_validator("data_path")
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """The columns of colour pictures."""
+        return tuple(name for name, feature in self.features.items() if feature.is_camera)
+
+    @field_validator("data_path", "video_path")
     @classmethod
-    def _is_a_template(cls, template: str) -> str:
+    def _is_a_template(cls, template: str | None, seen: ValidationInfo) -> str | None:
+        allowed = PLACEHOLDERS[seen.data["codebase_version"]]
+        video = {"video_key": ""} if seen.field_name == "video_path" else {}
         try:
-            template.format(chunk_index=0, file_index=0)
+            (template or "").format(**dict.fromkeys(allowed, 0), **video)
         except (KeyError, IndexError) as error:
-            raise ValueError(f"only chunk_index and file_index may be filled in, not {error}") from error
+            raise ValueError(f"only {' and '.join((*allowed, *video))} may be filled in, not {error}") from error
         return template
 
 
 def image_features(camera: str, size: tuple[int, int], names: dict[str, list[str]]) -> dict[str, Feature]:
-    """The columns of a dataset with one camera of `size` (height, width) and the named dimensions of each vector."""
+    """The columns of a dataset whose column `camera` has pictures of `size` (height, width); vectors by their names."""
     vectors = {column: Feature(dtype="float32", shape=(len(n),), names=n) for column, n in names.items()}
     picture = Feature(dtype="image", shape=(*size, 3), names=["height", "width", "channels"])
-    return {f"{CAMERAS}{camera}": picture, **vectors, **COUNTERS}
+    return {camera: picture, **vectors, **COUNTERS}
+
+
+def video_features(features: dict[str, Feature], codec: str, fps: int) -> dict[str, Feature]:
+    """The same columns with the pictures in videos, described as LeRobot describes those that it encodes."""
+
+    def described(feature: Feature) -> Feature:
+        info = {
+            "video.height": feature.shape[0],
+            "video.width": feature.shape[1],
+            "video.codec": codec,
+            "video.pix_fmt": "yuv420p",
+            "video.is_depth_map": False,
+            "video.fps": fps,
+            "video.channels": 3,
+            "has_audio": False,
+        }
+        return feature.model_copy(update={"dtype": "video", "info": info})
+
+    return {name: described(feature) if feature.is_camera else feature for name, feature in features.items()}
+
+
+def dimension_names(feature: Feature) -> tuple[str, ...]:
+    """The names of a vector's dimensions, in whatever nesting they lie; their numbers where there are none that fit."""
+    names = tuple(_flat(feature.names))
+    return names if len(names) == feature.shape[0] else tuple(map(str, range(feature.shape[0])))
+
+
+def _flat(names: Any) -> list[str]:
+    if isinstance(names, dict):
+        names = list(names.values())
+    return [text for name in names for text in _flat(name)] if isinstance(names, list) else [str(names)]
 
 
 def arrow_schema(features: dict[str, Feature]) -> pa.Schema:
     """The data files' schema, with the metadata from which Hugging Face datasets know images and vectors."""
+    features = {name: feature for name, feature in features.items() if feature.dtype != "video"}
     fields = [pa.field(name, _arrow_type(feature)) for name, feature in features.items()]
     described = {name: _huggingface_type(feature) for name, feature in features.items()}
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": described}})})

@@ -1,4 +1,4 @@
-"""Demonstrations to disk, as a LeRobot v3.0 dataset in image mode that `lerobot` itself opens."""
+"""Demonstrations to disk, as a LeRobot v3.0 dataset, images or videos, that `lerobot` itself opens."""
 
 import json
 import shutil
@@ -24,11 +24,14 @@ from workbench.data.lerobot_layout import (
     STATISTICS,
     TASKS,
     VERSION,
+    VIDEOS,
     Feature,
     Info,
     image_features,
     tasks_table,
+    video_features,
 )
+from workbench.data.lerobot_video_file import ENCODERS, VideoFiles, encoder
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 
@@ -46,12 +49,15 @@ def write_dataset(
     action_names: Sequence[str],
     state_names: Sequence[str],
     extra_names: Mapping[str, Sequence[str]] | None = None,
+    video: bool = False,
 ) -> Path:
     """Write the episodes, numbered in order, to the new folder `root`, and return it.
 
-    `extra_names` are the dimensions of their extra columns.
-    Episodes may come from a generator: at most one data file is held in memory. The dataset is written in a sibling
-    folder and renamed when complete, so `root` is either absent or whole. The same episodes give the same bytes.
+    `extra_names` are the dimensions of their extra columns. With `video` the pictures are encoded (H.264, a keyframe
+    every second one): many times smaller, and no longer the same to the bit; their height and width must be even.
+    Episodes may come from a generator: at most one data file and one video are held in memory. The dataset is written
+    in a sibling folder and renamed when complete, so `root` is either absent or whole. The same episodes give the same
+    bytes.
     Raises UserError where `root` exists, there is no episode, an episode differs in image size or width from what was
     promised, a value is not finite (names episode, frame and column), or the disk refuses.
     """
@@ -60,7 +66,8 @@ def write_dataset(
     partial = root.with_name(f".{root.name}.{uuid4().hex}.partial")
     try:
         extra = {column: [*names] for column, names in (extra_names or {}).items()}
-        writer = _Writer(partial, camera, {STATE: [*state_names], ACTION: [*action_names], **extra}, fps)
+        names = {STATE: [*state_names], ACTION: [*action_names], **extra}
+        writer = _Writer(partial, f"{CAMERAS}{camera}", names, fps, video=video)
         for episode in episodes:
             with _disk(root):
                 writer.append(episode)
@@ -76,8 +83,9 @@ def write_dataset(
 class _Writer:
     """A half-made dataset in `folder`: one row group an episode, a row of metadata each, statistics at the end."""
 
-    def __init__(self, folder: Path, camera: str, names: dict[str, list[str]], fps: int) -> None:
+    def __init__(self, folder: Path, camera: str, names: dict[str, list[str]], fps: int, *, video: bool) -> None:
         self.folder, self.camera, self.names, self.fps = folder, camera, names, fps
+        self.videos = VideoFiles(camera, fps, self._write) if video else None
         self.features: dict[str, Feature] = {}
         self.file: DataFile | None = None
         self.files = 0
@@ -91,11 +99,15 @@ class _Writer:
         """Add the next episode; the image size of the first is the dataset's."""
         height, width = episode.image.shape[1:3]
         features = image_features(self.camera, (height, width), self.names)
+        if self.videos:
+            features = video_features(features, ENCODERS[encoder()], self.fps)
         self.features = self.features or features
         _check(episode, len(self.rows), self.features, features)
         columns = self._columns(episode)
         pixels_CL = np.stack([np.bincount(episode.image[..., c].ravel(), minlength=256) for c in range(3)])
         self._describe(columns, episode.instruction, self._statistics(columns, pixels_CL))
+        if self.videos:
+            self.rows[-1] |= self.videos.append(episode.image)
         self.pixels_CL += pixels_CL
         self.frames += len(episode.image)
         for column, values in columns.items():
@@ -111,6 +123,8 @@ class _Writer:
             raise UserError("A dataset needs at least one episode, and none was given.")
         if self.file is not None:
             self._flush(self.file)
+        if self.videos:
+            self.videos.flush()
         info = Info(
             codebase_version=VERSION,
             robot_type=robot_type,
@@ -120,6 +134,7 @@ class _Writer:
             data_files_size_in_mb=DATA_FILE_MEGABYTES,
             fps=self.fps,
             splits={"train": f"0:{len(self.rows)}"},
+            video_path=VIDEOS if self.videos else None,
             features=self.features,
         )
         columns = {column: np.concatenate(values) for column, values in self.columns.items()}
@@ -144,7 +159,7 @@ class _Writer:
 
     def _statistics(self, columns: dict[str, np.ndarray], pixels_CL: np.ndarray) -> dict[str, dict[str, list]]:
         frames = len(columns[ACTION])
-        pictures = {f"{CAMERAS}{self.camera}": Statistics.from_histogram(pixels_CL, frames)}
+        pictures = {self.camera: Statistics.from_histogram(pixels_CL, frames)}
         vectors = {column: Statistics.from_values(values) for column, values in columns.items()}
         return {column: statistics.to_json() for column, statistics in (pictures | vectors).items()}
 
@@ -181,7 +196,7 @@ class _Writer:
 def _check(episode: Episode, index: int, promised: dict[str, Feature], found: dict[str, Feature]) -> None:
     """Raises UserError where the episode does not fit the dataset's columns or holds a value that is not finite."""
     for column, feature in promised.items():
-        if feature.dtype == "image" and feature.shape != found[column].shape:
+        if feature.is_camera and feature.shape != found[column].shape:
             raise UserError(
                 f"Episode {index} has images of {list(found[column].shape)}, the ones before it of "
                 f"{list(feature.shape)}. Render all episodes in one size."

@@ -154,3 +154,31 @@ def _centre_and_half(values: np.ndarray, statistics: Statistics, mode: Normalisa
         case _:
             assert_never(mode)
     return np.where(constant_D, statistics.min, (low_D + high_D) / 2), np.where(constant_D, 0.0, (high_D - low_D) / 2)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A normalisation, and optionally a clip after it; VLM4VLA trains on actions clipped at 0.65 (arXiv:2601.03309)."""
+
+    mode: Normalisation
+    clip: float | None = None
+    """Scaled values beyond ±clip are cut there, and ±clip becomes ±1. What was cut does not come back."""
+
+    def __post_init__(self) -> None:
+        if self.clip is not None and not 0 < self.clip <= 1:
+            raise UserError(f"Scaled values are clipped at more than 0 and at most 1, not at {self.clip}.")
+
+    def normalise(self, values: np.ndarray, statistics: Statistics) -> np.ndarray:
+        """float32 [..., D]. The errors of `normalise`."""
+        scaled = normalise(values, statistics, self.mode)
+        return scaled if self.clip is None else scaled.clip(-self.clip, self.clip) / np.float32(self.clip)
+
+    def denormalise(self, values: np.ndarray, statistics: Statistics) -> np.ndarray:
+        """float32 [..., D]: the inverse for all that was not cut. The errors of `denormalise`."""
+        return denormalise(values if self.clip is None else values * np.float32(self.clip), statistics, self.mode)
+
+
+def round_trip_error(values: np.ndarray, statistics: Statistics, scaling: Scaling) -> np.ndarray:
+    """float64 [D]: how far a value of `values` [N, D] is, at most, from what normalising and back make of it."""
+    there = scaling.normalise(values, statistics)
+    return np.abs(scaling.denormalise(there, statistics).astype(np.float64) - values).max(axis=0)
