@@ -25,8 +25,9 @@ def gather(study: Study, root: Path) -> StudyRecord:
     runs = wanted(study)
     records = {run.id: record for run in runs if (record := find(root, run.plan)) is not None}
     _one_manifest(runs, records)
+    known = {run.id: run.plan for run in runs}
     for id, record in records.items():
-        check_disjoint(record.plan, root, run=id)
+        check_disjoint(record.plan, root, run=id, known=known)
     taught = partial(_taught, {f"run:{run.id}": run.plan for run in runs if isinstance(run.plan, Inject)}, root)
     chosen = {arm.name: _chosen(study, arm, records) for arm in study.arms}
     return StudyRecord(

@@ -211,8 +211,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_earlier_results(small_run: Small
 
 def test_ctrl_c_ends_the_command_and_its_workers_without_a_traceback(small_run: SmallRun, tmp_path: Path):
     root = Path(shutil.copytree(small_run.root, tmp_path / "runs"))
+    long = ("--set", "arms.freeze-vision.budget={ steps = 100000 }")  # so that it is still at work
     command = subprocess.Popen(
-        [*COMMAND, "run", smoke_of(tmp_path, "all-trained", "freeze-vision"), "--root", root, "--workers", "1"],
+        [*COMMAND, "run", smoke_of(tmp_path, "all-trained", "freeze-vision"), "--root", root, "--workers", "1", *long],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

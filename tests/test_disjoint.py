@@ -35,7 +35,7 @@ def test_an_injection_of_episodes_of_its_own_passes(tmp_path: Path):
     second = recorded(tmp_path, injection(Expert(split="injection"), start=first))
     plan = policy(second)
     check_disjoint(plan, tmp_path, run="x")
-    assert [type(one) for one in lineage(plan, tmp_path)] == [Finetune, Inject, Inject]
+    assert [type(one) for one in lineage(plan, tmp_path, {})] == [Finetune, Inject, Inject]
 
 
 def test_an_injection_that_leaks_the_evaluation_episodes_is_refused_also_behind_another(tmp_path: Path):

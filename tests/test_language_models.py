@@ -57,10 +57,10 @@ def test_words_are_read_as_the_class_reads_them_and_the_image_stands_before_them
     theirs, decoder, mask_BT = whole.eval().base_model, ours.language.eval(), words.mask_BT[:, :-1]
     with torch.no_grad():
         words_BTE, seen_BNE = ours.embeddings(words.ids_BT), torch.randn(1, 4, 32)
-        before_BTE, last_E = words_BTE[:, :-1], words_BTE[0, -1]  # the last word in the query's place
-        alone = decoder(seen_BNE[:, :0], before_BTE, mask_BT, last_E).all_BLE
+        before_BTE, last_B1E = words_BTE[:, :-1], words_BTE[:, -1:]  # the last word in the query's place
+        alone = decoder(seen_BNE[:, :0], before_BTE, mask_BT, last_B1E).all_BLE
         torch.testing.assert_close(alone, theirs(words.ids_BT).last_hidden_state, rtol=0, atol=1e-5)
-        found = decoder(seen_BNE, before_BTE, mask_BT, last_E).all_BLE
+        found = decoder(seen_BNE, before_BTE, mask_BT, last_B1E).all_BLE
         expected = theirs(inputs_embeds=torch.cat([seen_BNE, words_BTE], dim=1)).last_hidden_state
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 

@@ -137,9 +137,11 @@ def blind(policy: Policy) -> Policy:
     return without
 
 
-def taught(name: str, policy: Policy, batches: Iterator[Signals], *, steps: int, rate: float = 1e-3) -> Objective:
+def taught(
+    name: str, policy: Policy, given: Given, batches: Iterator[Signals], *, steps: int, rate: float = 1e-3
+) -> Objective:
     """The objective after training on `policy`, whose encoder moved with it."""
-    objective = build_objective(name, lessons.given, seed=0)
+    objective = build_objective(name, given, seed=0)
     budget = Budget(steps=steps, learning_rate=rate, warmup_steps=10)
     model = nn.ModuleDict({"policy": policy.vision, "objective": objective})
     for _ in train(model, batches, loss=lambda batch: objective.loss(policy, batch), budget=budget):
@@ -156,8 +158,8 @@ def loss_of(objective: Objective, policy: Policy, *batches: Signals) -> float:
 def test_an_objective_overfits_one_batch(name: str, lessons: Lessons):
     batch, policy, unseeing = batch_of(lessons.taught, 24), copy.deepcopy(lessons.policy), blind(lessons.policy)
     start = loss_of(build_objective(name, lessons.given, seed=0), policy, batch)
-    trivial = loss_of(taught(name, unseeing, repeat(batch), steps=100, rate=1e-2), unseeing, batch)
-    found = loss_of(taught(name, policy, repeat(batch), steps=40, rate=3e-3), policy, batch)
+    trivial = loss_of(taught(name, unseeing, lessons.given, repeat(batch), steps=100, rate=1e-2), unseeing, batch)
+    found = loss_of(taught(name, policy, lessons.given, repeat(batch), steps=40, rate=3e-3), policy, batch)
     print(f"{name}: start {start:.3f} trivial {trivial:.3f} overfitted {found:.3f}")
     assert found < 0.6 * trivial and found < 0.6 * start
 
@@ -180,10 +182,10 @@ def test_what_is_learned_holds_in_other_episodes_and_not_where_labels_are_permut
     """Both are judged by the right labels of episodes that were not seen, against the best constant."""
     judged = [batch_of(many.held_out, 64, seed) for seed in range(3)]
     unseeing, seeing, misled = blind(many.policy), copy.deepcopy(many.policy), copy.deepcopy(many.policy)
-    trivial = loss_of(taught(name, unseeing, endless(many), steps=150, rate=1e-2), unseeing, *judged)
-    found = loss_of(taught(name, seeing, endless(many), steps=STEPS[name]), seeing, *judged)
+    trivial = loss_of(taught(name, unseeing, many.given, endless(many), steps=150, rate=1e-2), unseeing, *judged)
+    found = loss_of(taught(name, seeing, many.given, endless(many), steps=STEPS[name]), seeing, *judged)
     wrong = permuted(endless(many), LABELS[name], np.random.default_rng(0))
-    destroyed = loss_of(taught(name, misled, wrong, steps=STEPS[name]), misled, *judged)
+    destroyed = loss_of(taught(name, misled, many.given, wrong, steps=STEPS[name]), misled, *judged)
     print(f"{name}: trivial {trivial:.3f} held out {found:.3f} permuted {destroyed:.3f}")
     assert found < 0.93 * trivial and destroyed > 0.96 * trivial
 
@@ -244,7 +246,7 @@ def test_an_encoder_to_which_all_pictures_look_alike_can_only_guess_which_is_nea
     assert collapsed == pytest.approx(np.log(counts).mean(), rel=1e-5)
 
 
-class Given(nn.Module):
+class Told(nn.Module):
     """The embeddings that it was given, whatever it is shown."""
 
     def __init__(self, embedded: Tensor) -> None:
@@ -260,7 +262,7 @@ def test_the_temperature_is_that_of_the_cosines(lessons: Lessons):
     firsts = lessons.taught.first.unique()[:2]
     batch, objective = moments_at(lessons.taught, firsts), build_objective("time-contrastive", lessons.given, seed=0)
     side = torch.tensor([[1.0], [-1.0]])
-    objective.embed = Given(side.repeat(3, 1))
+    objective.embed = Told(side.repeat(3, 1))
     right, wrong = np.exp(1 / TEMPERATURE), np.exp(-1 / TEMPERATURE)
     found = float(objective.loss(blind(lessons.policy), batch)["contrast"])
     same = [1 + int(lessons.taught.last[i] - i >= FAR) for i in firsts.tolist()]  # the positive, and the far picture

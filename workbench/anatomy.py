@@ -76,7 +76,8 @@ def anatomy(name: str, *, vision: str | None = None) -> Anatomy:
         parts = _native_parts(slots, names, family.vision_attention(config))
         if vision is not None:
             parts = _with_encoder(parts, vision, slots)
-    held = {id(p) for slot in vars(slots).values() for p in slot.parameters()}
+    own = (slots.vision, slots.projector, slots.embeddings, slots.language)  # an untied head is no part of a policy
+    held = {id(p) for slot in own for p in slot.parameters()}
     rest = [key for key in names if key not in held]
     parts += [
         Part("head", 0, (), note="new with every policy: not part of the backbone"),

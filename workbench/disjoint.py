@@ -1,27 +1,28 @@
 """Episodes that are learned from and episodes that are played must differ: checked along the whole lineage of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from workbench.errors import UserError
 from workbench.plan import Data, Evaluate, Expert, Finetune, Inject, Plan, Replay, needs
 from workbench.record import open_record
 
 
-def lineage(plan: Plan, root: Path) -> Iterator[Plan]:
-    """The plan itself, then those of all finished runs that it starts from."""
+def lineage(plan: Plan, root: Path, known: Mapping[str, Plan]) -> Iterator[Plan]:
+    """The plan itself, then those of all runs that it starts from: known ones, or finished ones under `root`."""
     yield plan
     for id in needs(plan):
-        yield from lineage(open_record(root, id).plan, root)
+        yield from lineage(known[id] if id in known else open_record(root, id).plan, root, known)
 
 
-def check_disjoint(plan: Plan, root: Path, *, run: str) -> None:
+def check_disjoint(plan: Plan, root: Path, *, run: str, known: Mapping[str, Plan] = MappingProxyType({})) -> None:
     """Raises UserError where the run would play episodes that it, or a run that it starts from, was trained on.
 
     And where a policy's own demonstrations are those of an injection that it starts from: that one's worth could then
     not be told from more training.
     """
-    past = list(lineage(plan, root))
+    past = list(lineage(plan, root, known))
     injected = [one.data for one in past if isinstance(one, Inject)]
     trained = [one.data for one in past if isinstance(one, Finetune)]
     played = {one.protocol.split for one in past[:1] if isinstance(one, Finetune | Evaluate | Replay)}
