@@ -219,6 +219,7 @@ def test_ctrl_c_ends_the_command_and_its_workers_without_a_traceback(small_run: 
         text=True,
         cwd=HOUSE,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     assert until(lambda: at_work(command.pid))
     workers = at_work(command.pid)
