@@ -1,6 +1,5 @@
 """A trained encoder as files that its own library loads without this project: weights, their card, a configuration."""
 
-import inspect
 import json
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from encoders.errors import UnsupportedEncoder
 from encoders.export import check_one_model, export_state_dict, save_export
 from encoders.hub import FILE
 from encoders.registry import CONTROLS, ENCODERS, card
+from encoders.tower_inputs import required_inputs
 
 Form = Literal["timm", "hf", "open-clip", "folder"]
 """Whose configuration stands beside the weights; `folder`: none, the card alone."""
@@ -112,9 +112,7 @@ def timm_model(encoder: Encoder) -> TimmModel:
 
 def takes_one_picture(tower: nn.Module) -> bool:
     """Whether a tower of transformers needs nothing but `pixel_values`."""
-    inputs = inspect.signature(tower.forward).parameters.values()
-    needed = {p.name for p in inputs if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD}
-    return needed <= {"pixel_values"}
+    return set(required_inputs(tower)) <= {"pixel_values"}
 
 
 def _timm_config(encoder: Encoder) -> dict[str, Any]:

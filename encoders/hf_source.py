@@ -3,7 +3,6 @@
 Shapes: M tokens with prefix  N image tokens  D encoder width
 """
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from encoders.errors import UnsupportedEncoder, WeightsMismatch, WeightsMissing
 from encoders.hf_vit import HfViT
 from encoders.hub import FILE, weights_file
 from encoders.torchvision_ops import ensure
+from encoders.tower_inputs import required_inputs
 from encoders.unread import take_out_unread
 
 ensure()  # transformers' vision models import torchvision
@@ -176,8 +176,7 @@ def _patch(identifier: str, configuration: PreTrainedConfig) -> int:
 
 
 def _check_tower(identifier: str, tower: PreTrainedModel) -> PreTrainedModel:
-    inputs = inspect.signature(tower.forward).parameters.values()
-    needed = [p.name for p in inputs if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD]
+    needed = required_inputs(tower)
     if tower.main_input_name != "pixel_values" or set(needed) - {"pixel_values"}:
         raise UnsupportedEncoder(
             f"'{PREFIX}{identifier}' is a {type(tower).__name__}, which takes more than one square picture "

@@ -12,10 +12,9 @@ import numpy as np
 
 from workbench.data.contract import Episode
 from workbench.data.dataset import Dataset, EpisodeFacts, Vectors, check_chosen
+from workbench.data.lerobot_layout import ACTION, STATE
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError, unknown
-
-STATE, ACTION = "observation.state", "action"
 
 
 @dataclass(frozen=True)

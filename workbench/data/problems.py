@@ -10,8 +10,9 @@ import numpy as np
 
 from workbench.data.dataset import Dataset
 from workbench.data.description import Description, Layout
+from workbench.data.lerobot_layout import ACTION, STATE
 from workbench.data.statistics import NOISE, QUANTILES, Statistics
-from workbench.data.survey import ACTION, COLUMNS, STATE, Survey
+from workbench.data.survey import COLUMNS, Survey
 from workbench.errors import UserError
 
 Kind = Literal[

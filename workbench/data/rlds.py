@@ -14,10 +14,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from workbench.data.computed import ACTION, STATE, checked_numbers, choose_camera
+from workbench.data.computed import checked_numbers, choose_camera
 from workbench.data.contract import Episode
 from workbench.data.dataset import Dataset, EpisodeFacts, Vectors, check_chosen
 from workbench.data.example import Buffer, Malformed, byte_strings, features, floats, integers
+from workbench.data.lerobot_layout import ACTION, STATE
 from workbench.data.lerobot_read import decode
 from workbench.data.rlds_columns import OBSERVATION, Columns, check_columns, dimension_names, known_columns
 from workbench.data.rlds_layout import FEATURES, STEPS, Column, StepFeatures, read_features, read_info, shards

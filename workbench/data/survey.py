@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.data.dataset import Dataset
+from workbench.data.lerobot_layout import ACTION, STATE
 from workbench.errors import UserError
 
-STATE, ACTION = "observation.state", "action"
 COLUMNS = (STATE, ACTION)
 
 
