@@ -21,6 +21,7 @@ from workbench.compute import Place, place
 from workbench.count import trainable_parameters
 from workbench.edits import edited
 from workbench.errors import UserError, encoder_errors
+from workbench.plan import actions_of
 from workbench.record import find
 from workbench.screen import console, stage, told_aside
 
@@ -72,7 +73,7 @@ def _check(study: Study, names: Sequence[str]) -> None:
         for name in names:
             card(name)
     for arm in study.arms:
-        trainable_parameters(edited(study.base, arm.edits), chunk=study.budget.chunk)
+        trainable_parameters(edited(study.base, arm.edits), chunk=study.budget.chunk, actions=actions_of(study.data))
 
 
 def _native(study: Study) -> tuple[Encoder, Encoder]:

@@ -7,7 +7,7 @@ from statistics import median
 
 from ablations.study import Wanted
 from workbench.count import Cost, training_cost
-from workbench.plan import Finetune, Inject
+from workbench.plan import Finetune, Inject, actions_of
 from workbench.record import find
 
 OTHER_BYTES = 300_000
@@ -36,13 +36,18 @@ def estimates(runs: Sequence[Wanted], root: Path) -> list[Estimate]:
         if isinstance(run.plan, Finetune | Inject):
             key = _key(run.plan)
             if key not in costs:
-                costs[key] = training_cost(run.plan.spec, chunk=run.plan.budget.chunk, batch=run.plan.budget.batch)
+                costs[key] = training_cost(
+                    run.plan.spec,
+                    chunk=run.plan.budget.chunk,
+                    batch=run.plan.budget.batch,
+                    actions=actions_of(run.plan.data),
+                )
     speed, playing = _speeds(runs, root, costs)
     return [_estimate(run, root, costs, speed, playing) for run in runs]
 
 
 def _key(plan: Finetune | Inject) -> str:
-    return f"{plan.spec.model_dump_json()} {plan.budget.chunk} {plan.budget.batch}"
+    return f"{plan.spec.model_dump_json()} {plan.budget.chunk} {plan.budget.batch} {actions_of(plan.data)}"
 
 
 def _flops(plan: Finetune | Inject, costs: Mapping[str, Cost]) -> int:

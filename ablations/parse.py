@@ -27,6 +27,9 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
         case _:
             shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
             said = first["msg"].removeprefix("Value error, ") + shown * (first["type"] != "value_error")
+    field, colon, rest = said.partition(": ")
+    if colon and field in _keys(model, path):  # of what one value checks itself
+        path, said = (*path, field), rest
     where = ".".join(_follow(model, path)[0])
     return f"{where}: {said}" if where else said
 

@@ -14,7 +14,7 @@ from ablations.study import Study, Wanted, wanted
 from ablations.study_file import read_study, study_path
 from workbench.engines.local import Event, carry_out, default_workers
 from workbench.errors import UserError
-from workbench.plan import Evaluate, Expert, Finetune, Inject, Job, Replay, job_id
+from workbench.plan import Evaluate, Expert, Finetune, Inject, Job, Replay, actions_of, job_id
 from workbench.record import find, is_done
 from workbench.screen import console, ledger_table, stage
 
@@ -92,7 +92,7 @@ def _check_models(missing: Sequence[Wanted]) -> None:
         check_names(plan.spec)
         place(plan.compute)
     for plan in plans.values():
-        trainable_parameters(plan.spec, chunk=plan.budget.chunk)
+        trainable_parameters(plan.spec, chunk=plan.budget.chunk, actions=actions_of(plan.data))
 
 
 def _collect(missing: Sequence[Wanted], root: Path, workers: int) -> None:
@@ -184,7 +184,11 @@ def _plan_rows(runs: Sequence[Wanted], root: Path) -> list[dict[str, Any]]:
         model = models.get(run.plan.of if isinstance(run.plan, Evaluate) else run.id)
         key = model.spec.model_dump_json() if model else ""
         if key not in counts:
-            counts[key] = trainable_parameters(model.spec, chunk=model.budget.chunk) if model else 0
+            counts[key] = (
+                trainable_parameters(model.spec, chunk=model.budget.chunk, actions=actions_of(model.data))
+                if model
+                else 0
+            )
         rows.append(
             {
                 "id": run.id,

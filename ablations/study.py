@@ -9,8 +9,10 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from ablations.arms import Arm, Contrast, Injection, Seeds
 from ablations.parse import first_error
+from ablations.played import check_arm, check_data, with_played
 from ablations.stages import INJECTION, begun, check_sources, in_order, reached, sources, spec_of, spelt_out
-from workbench.benchmarks.contract import Protocol, check_tasks
+from workbench.actions import Actions
+from workbench.benchmarks.contract import Protocol
 from workbench.errors import unknown
 from workbench.fingerprint import contents_of, pinned
 from workbench.plan import (
@@ -24,6 +26,7 @@ from workbench.plan import (
     Inputs,
     Plan,
     Replay,
+    actions_of,
     run_id,
 )
 from workbench.spec import SLOTS, Name, Spec, Value
@@ -49,6 +52,12 @@ class Study(Value):
     injections: dict[str, Injection] = {}
     arms: tuple[Arm, ...] = Field(min_length=1)
     contrasts: tuple[Contrast, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_one_benchmark(cls, given: Any) -> Any:
+        """Demonstrations that do not say of which benchmark they are, and how it is seen, are as the protocol says."""
+        return with_played(given)
 
     @field_validator("injections")
     @classmethod
@@ -82,6 +91,8 @@ class Study(Value):
                 )
         self._distinct()
         self._disjoint()
+        for arm in self.arms:
+            check_arm(arm, self.protocol)
         return self
 
     def budget_of(self, arm: Arm) -> Budget:
@@ -90,7 +101,9 @@ class Study(Value):
         if self.matched == "steps" or "steps" in arm.budget or arm.reference:
             return budget
         specs = (self.base, spec_of(arm, self.base, arm.name))
-        base, own = (_step_flops(spec.model_dump_json(), budget.chunk, budget.batch) for spec in specs)
+        base, own = (
+            _step_flops(spec.model_dump_json(), budget.chunk, budget.batch, actions_of(self.data)) for spec in specs
+        )
         return budget.model_copy(update={"steps": max(1, round(budget.steps * base / own))})
 
     def sibling(
@@ -139,7 +152,7 @@ class Study(Value):
         injected = {f"injections.{name}.data": injection.data for name, injection in self.injections.items()}
         for name, data in {"data": self.data, **injected}.items():
             if isinstance(data, Expert):
-                check_tasks(data.tasks, self.protocol.benchmark, owner=f"{name}.tasks")
+                check_data(name, data, self.protocol)
                 splits[name] = data.split
         for name, split in splits.items():
             twins = [other for other, used in splits.items() if used == split and other != name]
@@ -148,10 +161,10 @@ class Study(Value):
 
 
 @cache
-def _step_flops(spec: str, chunk: int, batch: int) -> int:
+def _step_flops(spec: str, chunk: int, batch: int, actions: Actions) -> int:
     from workbench.count import training_cost  # torch: only where operations have to be counted
 
-    return training_cost(Spec.model_validate_json(spec), chunk=chunk, batch=batch).step_flops
+    return training_cost(Spec.model_validate_json(spec), chunk=chunk, batch=batch, actions=actions).step_flops
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from ablations.parse import first_error
 from ablations.study import Study
+from workbench.benchmarks.rules import rules_of
 from workbench.errors import UserError, unknown
-from workbench.plan import Data, Folder
+from workbench.plan import Data, Folder, actions_of
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMED = ("arms", "contrasts")
@@ -124,7 +125,16 @@ def _pinned(study: Study) -> Study:
         name: injection.model_copy(update={"data": with_digest(injection.data)})
         for name, injection in study.injections.items()
     }
-    return study.model_copy(update={"data": with_digest(study.data), "injections": injections})
+    pinned = study.model_copy(update={"data": with_digest(study.data), "injections": injections})
+    wanted = rules_of(study.protocol.benchmark).action_form
+    for name, data in {"data": pinned.data, **{f"injections.{n}.data": i.data for n, i in injections.items()}}.items():
+        if actions_of(data) != wanted:
+            raise UserError(
+                f"{name} has actions of {actions_of(data)}, but {study.protocol.benchmark} takes {wanted}: "
+                f"{', '.join(rules_of(study.protocol.benchmark).actions)}. Give other demonstrations, or set "
+                f"{name}.gripper to what theirs is."
+            )
+    return pinned
 
 
 def with_digest(data: Data) -> Data:

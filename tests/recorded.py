@@ -128,7 +128,7 @@ def _play(run: Wanted, folder: Path, protocol: Protocol) -> dict[str, Any]:
     """Episodes of planted success, the first of them filmed."""
     generator = np.random.default_rng([run.seed, *run.arm.encode()])
     played = [_episode(protocol, index, generator.random() < SHARES[run.arm]) for index in range(30)]
-    write_films(played[:FILMED], folder / "films")
+    write_films(played[:FILMED], protocol, folder / "films")
     hashed = write_episodes(folder, [one.outcome for one in played])
     won = sum(one.outcome.success for one in played) / 30
     return {"episodes": 30, "episodes_sha256": hashed, "manifest": protocol.manifest_digest(), "success": won}

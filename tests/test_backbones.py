@@ -25,6 +25,7 @@ from workbench.policy import Policy
 
 # after our own modules, which make torchvision importable
 from transformers import AutoModelForImageTextToText, AutoProcessor  # isort: skip
+from workbench.actions import Actions
 
 CLOSE = {"rtol": 0, "atol": 1e-5}
 SHORT, LONG = "lift the red block", "put the yellow block on the purple plate, please"
@@ -163,7 +164,7 @@ def test_an_answer_is_read_as_the_class_reads_it(both: Both):
         expected = both.native.lm_head(onevision(both, given)[:, -4:])
     else:
         expected = both.native(**given).logits[:, -4:]
-    head = build_head("chunk-mlp", query(both), chunk=1, actions=7)
+    head = build_head("chunk-mlp", query(both), chunk=1, actions=Actions())
     policy = Policy(**slots(both.ours), head=head).eval()
     words, ids = both.ours.tokenize([SHORT, LONG]), torch.tensor([answer, answer])
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]])

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tables import RULES, tables
 
 from workbench.benchmarks.contract import SPLIT_SEEDS, Start
-from workbench.benchmarks.tabletop.env import ACTION_NAMES, STATE_NAMES, TabletopVectorEnv, layout_and_goal
+from workbench.benchmarks.tabletop.env import layout_and_goal
 from workbench.benchmarks.tabletop.tasks import FAMILIES, expert
 from workbench.benchmarks.tabletop.world import STEP, World
 from workbench.collect import PATIENCE, collect, open_data, resolved
@@ -42,12 +43,12 @@ def test_every_task_has_its_episodes_with_their_instruction(noisy):
     frames = frames_of(noisy)
     first = [frames.tasks[frames.task_index[np.flatnonzero(frames.episode == i)[0]]] for i in range(24)]
     assert [text.split()[0] for text in first] == ["reach"] * 6 + ["lift"] * 6 + ["put"] * 6 + ["stack"] * 6
-    assert frames.action.shape[1] == len(ACTION_NAMES) and frames.state.shape[1] == len(STATE_NAMES)
+    assert frames.action.shape[1] == len(RULES.actions) and frames.state.shape[1] == len(RULES.state)
 
 
 def test_an_undisturbed_demonstration_can_be_replayed_to_success(root):
     frames = frames_of(open_data(root, QUIET))
-    env = TabletopVectorEnv(1)
+    env = tables(1)
     try:
         for index in range(QUIET.episodes):
             rows = np.flatnonzero(frames.episode == index)

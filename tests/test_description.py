@@ -2,8 +2,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tables import RULES
 
-from workbench.benchmarks.tabletop.env import ACTION_NAMES, FPS, STATE_NAMES
 from workbench.benchmarks.tabletop.world import STEP
 from workbench.data.description import READY, Description, describe, ready, to_toml
 from workbench.errors import UserError
@@ -49,9 +49,9 @@ def test_a_description_written_is_read_back_as_it_was(name: str, tmp_path: Path)
 def test_the_tabletops_description_is_the_tabletop():
     description = describe("tabletop")
     translation = description.action.translation
-    assert translation is not None and translation.unit_m == STEP and description.fps == FPS
-    assert description.action.width == len(ACTION_NAMES) and ACTION_NAMES[6] == "gripper"
-    assert description.state is not None and description.state.width == len(STATE_NAMES)
+    assert translation is not None and translation.unit_m == STEP and description.fps == RULES.fps
+    assert description.action.width == len(RULES.actions) and RULES.actions[6] == "gripper"
+    assert description.state is not None and description.state.width == len(RULES.state)
 
 
 def test_a_description_is_frozen():

@@ -22,7 +22,7 @@ def injection(data: Data, start: str = "pretrained") -> Inject:
 def policy(start: str, data: Data | None = None, split: str = "evaluation") -> Finetune:
     protocol = Protocol.model_validate({"split": split})
     spec = Spec(vision=Slot(weights=start, tune=Frozen()))
-    return Finetune(spec=spec, data=data or Expert(), budget=BUDGET, protocol=protocol)
+    return Finetune(spec=spec, data=data or Expert(tasks=("reach",)), budget=BUDGET, protocol=protocol)
 
 
 def recorded(root: Path, plan: Plan) -> str:
@@ -61,7 +61,7 @@ def test_a_policy_that_plays_its_own_demonstrations_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("same", [Expert(split="finetune", episodes=3), Folder(path="mine", digest="abc")])
 def test_a_policy_that_is_trained_on_the_injections_episodes_is_refused(same: Data, tmp_path: Path):
     start = recorded(tmp_path, injection(same))
-    own = same if isinstance(same, Folder) else Expert()
+    own = same if isinstance(same, Folder) else Expert(tasks=("reach",))
     with pytest.raises(UserError, match="is trained on the episodes of the injection"):
         check_disjoint(policy(start, own), tmp_path, run="x")
     check_disjoint(policy(start, Folder(path="other", digest="def")), tmp_path, run="x")

@@ -204,7 +204,8 @@ def test_injected_eyes_are_grafted_into_another_backbone(root: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "name", ["test_vit.r160_in1k", "test_vit.r160_in1k#penultimate,prefix", "test_resnet.r160_in1k"]
+    "name",
+    ["test_vit.r160_in1k", "test_vit.r160_in1k#penultimate,prefix", "test_vit.r160_in1k#96px", "test_resnet.r160_in1k"],
 )
 def test_a_model_of_timm_is_created_from_the_folder(
     root: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

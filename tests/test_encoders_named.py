@@ -193,3 +193,30 @@ def test_fused_blocks_are_counted_from_the_readout_and_the_pair_has_no_export():
     assert (len(fused.blocks), len(last), len(first)) == (26, 2, 1)
     with pytest.raises(UnsupportedEncoder, match="export its members first and second"):
         export_state_dict(fused)
+
+
+@torch.no_grad()
+def test_an_encoder_of_timm_sees_pictures_of_another_size_as_timm_itself_does():
+    facts = card("timm:test_vit.r160_in1k#96px,prefix")
+    assert (facts.side, facts.tokens) == (96, 36 + facts.kept) and facts.kept > 0
+    assert card("timm:test_vit.r160_in1k#prefix,96px").tokens == facts.tokens
+    assert card("dinov2-small#56px").tokens == 16 and card("resnet-18#64px").tokens == 4
+    encoder = build_encoder("timm:test_vit.r160_in1k#96px", weights="random", seed=0)
+    own: Any = timm.create_model("test_vit.r160_in1k", num_classes=0, img_size=96).eval()
+    own.load_state_dict(encoder.tower.state_dict())  # type: ignore[union-attr]
+    seen = encoder.eval()(frames := shaded(96, 96))
+    assert torch.equal(seen, own.forward_features(encoder.pixels_BCHW(frames))[:, own.num_prefix_tokens :])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("dinov2-small#57px", "patches of 14 px"),
+        ("dinov2-small#0px", "a multiple of that, not 0"),
+        ("tiny#32px", "no other size"),
+        ("dinov2-small#56", "is no readout"),
+    ],
+)
+def test_a_size_that_an_encoder_cannot_see_is_told(name: str, said: str):
+    with pytest.raises(EncoderError, match=said):
+        card(name)

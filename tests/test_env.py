@@ -6,10 +6,11 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, VectorEnv
+from tables import RULES, tables
 
 from workbench.benchmarks.contract import SPLIT_SEEDS, Protocol, Start
 from workbench.benchmarks.rendering import RENDER_MODE
-from workbench.benchmarks.tabletop.env import ACTION_NAMES, SIDE, TabletopVectorEnv, layout_and_goal
+from workbench.benchmarks.tabletop.env import TabletopVectorEnv, layout_and_goal
 from workbench.benchmarks.tabletop.tasks import FAMILIES
 
 STARTS = [Start("reach", 0, 1), Start("lift", 0, 1), Start("put-on", 0, 1)]
@@ -17,7 +18,7 @@ STARTS = [Start("reach", 0, 1), Start("lift", 0, 1), Start("put-on", 0, 1)]
 
 @pytest.fixture
 def env() -> Iterator[TabletopVectorEnv]:
-    env = TabletopVectorEnv(len(STARTS))
+    env = tables(len(STARTS))
     yield env
     env.close()
 
@@ -30,7 +31,7 @@ def test_it_is_a_gymnasium_vector_environment_without_autoreset(env):
     assert isinstance(env, VectorEnv)
     assert env.metadata["autoreset_mode"] is AutoresetMode.DISABLED
     assert env.action_space == gymnasium.vector.utils.batch_space(env.single_action_space, env.num_envs)
-    assert env.single_action_space.shape == (len(ACTION_NAMES),) == (7,)
+    assert env.single_action_space.shape == (len(RULES.actions),) == (7,)
 
 
 def test_its_spaces_contain_what_it_observes_and_what_its_expert_does(env):
@@ -57,18 +58,18 @@ def test_a_step_returns_one_value_a_row_of_the_promised_types(env):
 def test_a_row_is_truncated_at_its_horizon_and_not_reset_by_itself(env):
     env.reset(options={"starts": STARTS})
     before = env.observe()["pixels"].copy()
-    for step in range(1, FAMILIES["reach"].horizon + 1):
+    for step in range(1, RULES.horizons["reach"] + 1):
         _, _, terminated, truncated, _ = env.step(still(env))
         assert not terminated.any()
-        assert truncated[0] == (step >= FAMILIES["reach"].horizon) and not truncated[1:].any()
+        assert truncated[0] == (step >= RULES.horizons["reach"]) and not truncated[1:].any()
     observation, *_ = env.step(still(env))
     np.testing.assert_allclose(observation["pixels"][0].astype(int), before[0].astype(int), atol=2)
-    assert env.age[0] == FAMILIES["reach"].horizon + 1
+    assert env.age[0] == RULES.horizons["reach"] + 1
 
 
 def test_success_terminates_and_is_said_in_info(env):
     env.reset(options={"starts": STARTS})
-    for _ in range(FAMILIES["reach"].horizon):
+    for _ in range(RULES.horizons["reach"]):
         actions = np.stack([env.expert_action(row) for row in range(env.num_envs)])
         _, reward, terminated, truncated, info = env.step(actions)
         if terminated[0]:
@@ -113,7 +114,7 @@ def test_the_same_start_gives_the_same_bits_in_any_row_and_in_another_environmen
         return np.stack(frames), np.stack(states)
 
     frames, states = film(env, 0)
-    other = TabletopVectorEnv(2)
+    other = tables(2)
     try:
         again = film(other, 1)
     finally:
@@ -143,5 +144,5 @@ def test_no_initial_state_of_one_split_occurs_in_another():
 
 def test_the_protocol_states_what_is_rendered(env):
     assert Protocol().render == RENDER_MODE
-    assert Protocol().camera == f"front {SIDE}x{SIDE}"
-    assert env.reset(options={"starts": STARTS})[0]["pixels"].shape == (3, SIDE, SIDE, 3)
+    assert Protocol().camera == "front 64x64"
+    assert env.reset(options={"starts": STARTS})[0]["pixels"].shape == (3, 64, 64, 3)

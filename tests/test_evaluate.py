@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tables import RULES, tables
 
 from workbench.benchmarks.contract import Outcome, Protocol, Start
 from workbench.benchmarks.tabletop.env import TabletopVectorEnv
@@ -75,7 +76,7 @@ def test_every_episode_of_the_manifest_is_played_exactly_once(played):
 
 def test_an_outcome_says_what_happened(played):
     for one in played:
-        outcome, horizon = one.outcome, FAMILIES[one.start.task].horizon
+        outcome, horizon = one.outcome, RULES.horizons[one.start.task]
         assert (outcome.task, outcome.initial_state, outcome.seed) == (
             one.start.task, one.start.initial_state, one.start.seed,
         )  # fmt: skip
@@ -86,7 +87,7 @@ def test_an_outcome_says_what_happened(played):
 
 
 def test_an_episode_can_be_played_again_from_its_start_and_its_actions(played):
-    env = TabletopVectorEnv(1, side=8)
+    env = tables(1, 8)
     try:
         for one in played:
             env.reset(options={"starts": [one.start]})
@@ -114,7 +115,7 @@ def test_the_expert_itself_succeeds_everywhere():
 
 def test_a_player_that_knows_the_way_succeeds_everywhere(player):
     protocol = Protocol(tasks=tuple(FAMILIES), initial_states=4, n_action_steps=1)
-    env = TabletopVectorEnv(16, side=8)
+    env = tables(16, 8)
     env.reset(options={"starts": list(protocol.manifest())})
     fields = {name: getattr(player, name) for name in ("policy", "backbone", "scale", "mean_colour", "spot")}
     try:
@@ -146,7 +147,7 @@ def test_only_the_asked_number_of_actions_of_a_chunk_is_executed(player):
     fields = {name: getattr(player, name) for name in ("policy", "backbone", "scale", "mean_colour", "spot")}
     protocol = Protocol(tasks=("reach",), initial_states=5, n_action_steps=2)
     played = list(play(Counting(**fields), protocol, Inputs()))
-    assert asked == [5] * (FAMILIES["reach"].horizon // 2)
+    assert asked == [5] * (RULES.horizons["reach"] // 2)
     assert not any(one.actions.any() for one in played)
 
 
@@ -212,8 +213,8 @@ def test_the_noise_of_an_episode_is_its_starts_wherever_it_is_seated():
     starts = [Start("reach", i, 404) for i in range(2)]
     found = []
     for order in (starts, starts[::-1]):
-        env, tables = TabletopVectorEnv(2, side=8), {}
-        _seat(env, tables, deque(order), Interventions(Inputs(), np.zeros(3, np.uint8), (), order))
-        found.append({table.start: table.noise.initial_seed() for table in tables.values()})
+        env, seated = tables(2, 8), {}
+        _seat(env, seated, deque(order), Interventions(Inputs(), np.zeros(3, np.uint8), (), order))
+        found.append({table.start: table.noise.initial_seed() for table in seated.values()})
         env.close()
     assert found[0] == found[1] and len(set(found[0].values())) == 2

@@ -282,6 +282,22 @@ def test_what_is_told_is_measured_on_the_studys_chunks(fast: Fast, moments: Mome
     }
 
 
+def test_tokens_are_as_coarse_as_the_objective_says(given: Given):
+    told = {name: objective(given, name).told() for name in ("fast-tokens", "fast-tokens:scale=2,vocabulary=64")}
+    usual, coarse = told.values()
+    assert (usual["scale"], coarse["scale"]) == (10, 2) and coarse["vocabulary"] == 64 < usual["vocabulary"] <= 256
+    assert coarse["round-trip-error"] > 2 * usual["round-trip-error"]
+
+
+def test_what_is_left_out_of_the_settings_is_as_usual(given: Given):
+    usual, scale, vocabulary = (
+        objective(given, name).told() for name in ("fast-tokens", "fast-tokens:scale=5", "fast-tokens:vocabulary=128")
+    )
+    assert scale["scale"] == 5 and vocabulary["vocabulary"] == 128
+    assert vocabulary["scale"] == usual["scale"] and vocabulary["round-trip-error"] == usual["round-trip-error"]
+    assert scale["vocabulary"] > 128
+
+
 def test_a_published_tokenizer_takes_the_place_of_the_fitted_one(given: Given, tmp_path: Path):
     action_BKA, _ = every(given.moments).actions(CHUNK)
     write_published(tmp_path / "own", action_BKA.numpy(), scale=20.0)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy.stats import beta, kstest
 
+from workbench.actions import Actions
 from workbench.backbones.contract import Hidden
 from workbench.heads.contract import Head
 from workbench.heads.flow_matching import LATEST, FlowHead, flow_times, waves
@@ -14,7 +15,7 @@ B, L, E, K, A = 4, 7, 48, 3, 7
 
 def made(name: str, *, chunk: int = K, actions: int = A) -> Head:
     torch.manual_seed(0)
-    return build_head(name, torch.randn(E), chunk=chunk, actions=actions)
+    return build_head(name, torch.randn(E), chunk=chunk, actions=Actions(actions))
 
 
 def hidden(seed: int = 0) -> Hidden:
@@ -106,7 +107,7 @@ def test_the_flow_reads_the_whole_sequence_but_no_padding():
 def test_the_flow_learns_two_ways_of_doing_it_and_does_not_take_the_mean():
     """A coin decides between -0.7 and 0.7: regression would answer 0. The gripper, always closed, is learned beside."""
     torch.manual_seed(0)
-    head = FlowHead(torch.randn(E), chunk=1, actions=2)
+    head = FlowHead(torch.randn(E), chunk=1, actions=Actions(2))
     optimiser = torch.optim.Adam(head.parameters(), lr=2e-3)
     states = Hidden(torch.randn(1, 2, E).expand(64, 2, E), torch.ones(64, 2, dtype=torch.int64))
     for _ in range(150):

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tables import RULES, tables
 
 from workbench.backbones.contract import Backbone, Words
 from workbench.benchmarks.contract import SPLIT_SEEDS, Start
-from workbench.benchmarks.tabletop.env import TabletopVectorEnv
 from workbench.benchmarks.tabletop.tasks import FAMILIES
 from workbench.build import build
 from workbench.collect import collect
@@ -85,13 +85,13 @@ def test_a_gripper_that_rarely_closes_and_an_arm_that_never_turns_keep_their_val
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_expert_through_the_whole_action_pipeline_is_as_good_as_the_expert(scale, family):
-    env = TabletopVectorEnv(EPISODES, side=8)
+    env = tables(EPISODES, 8)
     solved = []
     try:
         for through in (lambda action: action, lambda action: back_and_forth(scale, action[None, None])[0, 0]):
             env.reset(options={"starts": [Start(family, i, SPLIT_SEEDS["evaluation"]) for i in range(EPISODES)]})
             done = np.zeros(EPISODES, bool)
-            for _ in range(FAMILIES[family].horizon):
+            for _ in range(RULES.horizons[family]):
                 actions = np.zeros((EPISODES, 7))
                 for row in np.flatnonzero(~done):
                     actions[row] = through(env.expert_action(int(row)))

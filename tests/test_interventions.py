@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from tables import tables
 
 from ablations.arms import Arm
 from workbench.benchmarks.contract import Protocol
-from workbench.benchmarks.tabletop.env import TabletopVectorEnv, layout_and_goal
+from workbench.benchmarks.tabletop.env import layout_and_goal
 from workbench.benchmarks.tabletop.tasks import FAMILIES
 from workbench.data.contract import Frames
 from workbench.errors import UserError
@@ -53,7 +54,7 @@ def pictures(how: str) -> tuple[np.ndarray, np.ndarray]:
 
 def test_nothing_is_changed_by_default():
     first, second = pictures("seen")
-    env = TabletopVectorEnv(1)
+    env = tables(1)
     np.testing.assert_array_equal(first, [env.first_frame(start) for start in PROTOCOL.manifest()])
     env.close()
     assert not np.array_equal(first, second)
@@ -164,9 +165,9 @@ def test_training_sentences_are_what_is_asked():
 def test_a_task_id_at_play_is_that_of_training_and_a_new_task_has_none():
     start = PROTOCOL.manifest()[0]
     known = Interventions(Inputs(instruction="task-id"), COLOUR, TASKS, PROTOCOL.manifest())
-    assert known.told(start, TASKS[1]) == "task 0"
+    assert known.told(tables(1), start, TASKS[1]) == "task 0"
     with pytest.raises(UserError, match="'lift the pink block' is none"):
-        known.told(start, "lift the pink block")
+        known.told(tables(1), start, "lift the pink block")
 
 
 @pytest.mark.parametrize("inputs", [{"image": "noise"}, {"instruction": "wrong"}, {"instruction": "paraphrased"}])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from encoders.torchvision_ops import ensure
+from workbench.actions import Actions
 from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.backbones.family import take_apart
@@ -208,7 +209,7 @@ def test_a_real_size_paligemma_has_the_same_slots_and_under_one_percent_new_para
     with torch.device("meta"):
         model = PaliGemmaForConditionalGeneration(config)
         real = take_apart(model, PALIGEMMA, Origin("paligemma-3b", HALVES, "", "gemma"), image_at=0)
-        head = build_head("chunk-mlp", torch.zeros(real.language.width), chunk=4, actions=7)
+        head = build_head("chunk-mlp", torch.zeros(real.language.width), chunk=4, actions=Actions())
     policy = Policy(
         vision=real.vision, projector=real.projector, embeddings=real.embeddings, language=real.language, head=head
     )

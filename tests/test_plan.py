@@ -9,7 +9,7 @@ from workbench.benchmarks.contract import Protocol, Start
 from workbench.plan import Budget, Compute, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, needs, run_id
 from workbench.spec import Lora, Slot, Spec, Value
 
-BASE = Finetune(spec=Spec(), data=Expert(), budget=Budget(), protocol=Protocol())
+BASE = Finetune(spec=Spec(), data=Expert(tasks=("reach",)), budget=Budget(), protocol=Protocol(tasks=("reach",)))
 GOLDEN = {
     "finetune": "f4b17065c44e",
     "inject": "7f417fcbdc93",
@@ -20,9 +20,9 @@ GOLDEN = {
 
 def plan_of(kind: str) -> Plan:
     if kind == "inject":
-        return Inject(spec=Spec(), data=Expert(split="injection"), budget=Budget())
+        return Inject(spec=Spec(), data=Expert(tasks=("reach",), split="injection"), budget=Budget())
     if kind == "evaluate":
-        return Evaluate(of="0123456789ab", protocol=Protocol(), inputs=Inputs(image="blank"))
+        return Evaluate(of="0123456789ab", protocol=Protocol(tasks=("reach",)), inputs=Inputs(image="blank"))
     return BASE
 
 
@@ -77,7 +77,15 @@ OTHER: dict[type[Value], dict[str, Any]] = {
         "mishaps": 0.1,
         "privileged": True,
     },
-    Protocol: {"tasks": ("lift",), "initial_states": 21, "n_action_steps": 1, "split": "selection"},
+    Folder: {"digest": "ab", "camera": "wrist", "gripper": "continuous", "actions": 4},
+    Protocol: {
+        "tasks": ("lift",),
+        "initial_states": 21,
+        "n_action_steps": 1,
+        "split": "selection",
+        "horizon": 9,
+        "rules": "0123456789ab",
+    },
     Slot: {
         "module": "linear",
         "weights": "run:0123456789ab",
@@ -89,15 +97,31 @@ OTHER: dict[type[Value], dict[str, Any]] = {
 }
 NEW = BASE.model_copy(update={"spec": Spec(projector=Slot(module="mlp", weights="run:ffffffffffff", tune=Lora()))})
 """With a slot that can use every field of a slot."""
-CONSTANTS = {"kind", "benchmark", "camera", "render"}
+OF_A_BENCHMARK = {"benchmark", "camera", "render"}
+"""These cannot be changed alone: what a benchmark has is checked."""
+ELSEWHERE = Expert(benchmark="metaworld-mt10", tasks=("reach-v3",))
+FOLDER = BASE.model_copy(update={"data": Folder(path="here", digest="aa")})
+
+
+PLAYED = Protocol(benchmark="metaworld-mt10", tasks=("reach-v3",))
+
+
+def other_views(seen: Expert | Protocol) -> list[Value]:
+    """The same with another camera, another render mode."""
+    return [type(seen).model_validate({**seen.model_dump(), **view}) for view in VIEWS]
+
+
+VIEWS = ({"camera": "corner2 64x64"}, {"render": "official"})
 
 
 def with_other(model: type[Value], field: str) -> Plan:
     if model is Augmentation:
         given = Augmentation.model_validate({field: OTHER[model][field]})
         return plan_of("inject").model_copy(update={"augmentation": given})
-    where = {Budget: "budget", Compute: "compute", Expert: "data", Protocol: "protocol", Slot: "projector"}[model]
-    holder = NEW.spec if model is Slot else BASE
+    where = {Budget: "budget", Compute: "compute", Expert: "data", Folder: "data", Protocol: "protocol"}.get(
+        model, "projector"
+    )
+    holder = {Slot: NEW.spec, Folder: FOLDER}.get(model, BASE)
     part = model.model_validate({**getattr(holder, where).model_dump(), field: OTHER[model][field]})
     update = {"spec": NEW.spec.with_slot("projector", part)} if isinstance(part, Slot) else {where: part}
     return BASE.model_copy(update=update)
@@ -106,17 +130,20 @@ def with_other(model: type[Value], field: str) -> Plan:
 def test_everything_that_can_change_a_result_is_in_the_id():
     changed = [with_other(model, field) for model, fields in OTHER.items() for field in fields]
     changed.append(BASE.model_copy(update={"seed": 1}))
-    assert len({run_id(plan) for plan in (BASE, NEW, plan_of("inject"), *changed)}) == len(changed) + 3
+    changed += [BASE.model_copy(update={"data": data}) for data in (ELSEWHERE, *other_views(ELSEWHERE))]
+    changed += [BASE.model_copy(update={"protocol": one}) for one in (PLAYED, *other_views(PLAYED))]
+    assert len({run_id(plan) for plan in (BASE, NEW, FOLDER, plan_of("inject"), *changed)}) == len(changed) + 4
 
 
 def test_no_field_was_forgotten_in_the_test_above():
     for model, fields in OTHER.items():
-        assert set(model.model_fields) - CONSTANTS == set(fields), model
+        told = {"kind", "path"} | (OF_A_BENCHMARK if model in (Expert, Protocol) else set())
+        assert set(model.model_fields) - told == set(fields), model
 
 
 def test_inputs_at_test_are_in_the_id():
     inputs = [Inputs(image=i, instruction=w) for i in ("seen", "blank") for w in ("given", "blank")]
-    plan = Evaluate(of="0123456789ab", protocol=Protocol(), inputs=Inputs())
+    plan = Evaluate(of="0123456789ab", protocol=Protocol(tasks=("reach",)), inputs=Inputs())
     assert len({run_id(plan.model_copy(update={"inputs": i})) for i in inputs}) == 4
 
 

@@ -7,6 +7,7 @@ import torch
 
 from encoders.registry import build_encoder
 from encoders.tiny import CARD
+from workbench.actions import Actions
 from workbench.backbones.contract import Backbone
 from workbench.build import build
 from workbench.errors import UserError
@@ -92,7 +93,7 @@ def test_another_encoder_needs_no_width_from_the_user(built):
     _, backbone = built
     vision = build_encoder("dinov2-small", weights="random", seed=0)
     projector = build_projector("mlp", vision.card, width=backbone.language.width, scale=1.0, tokens=256)
-    head = build_head("chunk-mlp", torch.zeros(backbone.language.width), chunk=2, actions=7)
+    head = build_head("chunk-mlp", torch.zeros(backbone.language.width), chunk=2, actions=Actions())
     policy = Policy(
         vision=vision, projector=projector, embeddings=backbone.embeddings, language=backbone.language, head=head
     )
@@ -105,4 +106,4 @@ def test_unknown_projectors_and_heads_are_refused_with_the_nearest_name():
     with pytest.raises(UserError, match="No projector named 'linaer'. Did you mean 'linear'"):
         build_projector("linaer", CARD, width=8, scale=1.0, tokens=16)
     with pytest.raises(UserError, match="No head named 'chunk-mpl'. Did you mean 'chunk-mlp'"):
-        build_head("chunk-mpl", torch.zeros(8), chunk=1, actions=7)
+        build_head("chunk-mpl", torch.zeros(8), chunk=1, actions=Actions())

@@ -217,7 +217,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 @pytest.fixture(scope="module")
 def material(runs: Runs) -> Material:
-    return gather(runs.root, probed_data(Expert(), EPISODES), EPISODES)
+    return gather(runs.root, probed_data(Expert(tasks=("reach",)), EPISODES), EPISODES)
 
 
 @pytest.fixture(scope="module")

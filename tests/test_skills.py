@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tables import tables
 
 from workbench.backbones.registry import load_backbone
 from workbench.benchmarks.contract import Start
-from workbench.benchmarks.tabletop.env import TabletopVectorEnv
 from workbench.benchmarks.tabletop.privileged import PRIVILEGED_NAMES
 from workbench.benchmarks.tabletop.tasks import FAMILIES, Goal, expert, thing_name
 from workbench.benchmarks.tabletop.world import CAMERA, STEP, Layout, World
@@ -58,7 +58,7 @@ class Seen:
 @pytest.fixture(scope="module")
 def seen() -> Iterator[Seen]:
     """Two episodes of each task family by its expert, physics kept beside the frames."""
-    env, moments, columns, rows = TabletopVectorEnv(1), list[Moment](), list[dict[str, np.ndarray]](), list[tuple]()
+    env, moments, columns, rows = tables(1), list[Moment](), list[dict[str, np.ndarray]](), list[tuple]()
     starts = [Start(task, state, 3) for task in FAMILIES for state in range(2)]
     for episode, start in enumerate(starts):
         observation, _ = env.reset(options={"starts": [start]})

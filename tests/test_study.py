@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 from conftest import SmallRun
+from pydantic import ValidationError
+from tables import RULES
 
 from ablations.study import Study, wanted
 from ablations.study_file import CONFIGS, read_study, ready_made
-from workbench.benchmarks.contract import BENCHMARKS
 from workbench.collect import open_data
 from workbench.data.lerobot import open_dataset
 from workbench.edits import Reinit, Replace, SetRate, SetTune
 from workbench.errors import UserError
 from workbench.names import check_names
-from workbench.plan import Evaluate, Finetune, Folder, Inject, run_id
+from workbench.plan import Evaluate, Expert, Finetune, Folder, Inject, run_id
 from workbench.record import collected_folder
 from workbench.spec import SLOTS, Frozen, Slot, Spec
 
@@ -90,14 +91,17 @@ MISTAKES: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     ),
     (
         lambda c: c["protocol"].update(tasks=["stakc"]),
-        r"protocol: tasks: No task named 'stakc'\. Did you mean 'stack'\?",
+        r"protocol\.tasks: No task named 'stakc'\. Did you mean 'stack'\?",
     ),
     (lambda c: c["protocol"].update(tasks=["reach", "reach"]), r"the task 'reach' is named twice"),
     (
         lambda c: c["protocol"].update(benchmark="tabletop"),
         r"No benchmark named 'tabletop'\. Did you mean 'tabletop-v1'",
     ),
-    (lambda c: c["protocol"].update(camera="front 128x128"), r"No camera named 'front 128x128'\. .* 'front 64x64'"),
+    (
+        lambda c: c["protocol"].update(camera="front 128x128"),
+        r"camera: No camera of tabletop-v1 named 'front 128x128'\. .* 'front 64x64'",
+    ),
     (lambda c: c.update(name="My Study"), r"name: 'My Study' is no name: use lower-case letters"),
     (lambda c: c.update(compute={"device": "gpu"}), r"compute\.device: No device named 'gpu'\. Did you mean 'cpu'"),
     (
@@ -259,7 +263,7 @@ def test_the_content_of_a_dataset_folder_is_read_into_the_study(small_run: Small
 def test_the_tasks_that_a_study_may_name_are_those_of_the_world():
     from workbench.benchmarks.tabletop.tasks import FAMILIES
 
-    assert set(BENCHMARKS["tabletop-v1"]) == set(FAMILIES)
+    assert set(RULES.tasks) == set(FAMILIES)
 
 
 @pytest.mark.parametrize(
@@ -282,3 +286,33 @@ def test_every_ready_made_study_names_only_what_there_is():
         for run in wanted(read_study(name)):
             if isinstance(run.plan, Finetune | Inject):
                 check_names(run.plan.spec)
+
+
+@pytest.mark.parametrize(
+    ("arm", "said"),
+    [
+        ({"inputs": {"instruction": "wrong"}}, "metaworld-mt10 has no wrong instructions"),
+        ({"inputs": {"instruction": "paraphrased"}}, "metaworld-mt10 has no paraphrased instructions"),
+    ],
+)
+def test_what_a_benchmark_has_not_is_refused_when_the_study_is_read(arm: dict[str, Any], said: str):
+    with pytest.raises(ValidationError, match=said):
+        Study.model_validate(elsewhere() | {"arms": [{"name": "all-trained"}, {"name": "other", **arm}]})
+
+
+def test_demonstrations_are_of_the_benchmark_that_is_played_and_seen_as_it_is():
+    study = Study.model_validate(elsewhere())
+    assert isinstance(study.data, Expert)
+    assert (study.data.benchmark, study.data.camera) == ("metaworld-mt10", study.protocol.camera)
+    assert study.data.tasks == study.protocol.tasks
+    others = {"benchmark": "tabletop-v1"}, {"benchmark": "metaworld-mt50", "camera": "corner2 64x64"}
+    for other, said in zip(others, ("another world", "data.camera is 'corner2 64x64'"), strict=True):
+        with pytest.raises(ValidationError, match=said):
+            Study.model_validate(elsewhere() | {"data": {"kind": "expert", **other}})
+
+
+def elsewhere() -> dict[str, Any]:
+    """A study of another benchmark than the tabletop."""
+    protocol = {"benchmark": "metaworld-mt10", "tasks": ["reach-v3"], "n_action_steps": 4}
+    asked = {"name": "elsewhere", "question": "?", "arms": [{"name": "all-trained"}], "budget": {}}
+    return {**asked, "data": {"kind": "expert"}, "protocol": protocol}

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tables import RULES, tables
 
-from workbench.benchmarks.contract import BENCHMARKS, SPLIT_SEEDS, Start
+from workbench.benchmarks.contract import SPLIT_SEEDS, Start
 from workbench.benchmarks.tabletop.env import TabletopVectorEnv, layout_and_goal
 from workbench.benchmarks.tabletop.tasks import FAMILIES, expert
 from workbench.benchmarks.tabletop.world import BLOCKS, COLOURS, PLATES
@@ -19,7 +20,7 @@ CHOICES = {"reach": BLOCKS, "lift": BLOCKS, "put-on": BLOCKS * PLATES, "stack": 
 
 @pytest.fixture(scope="module")
 def env() -> Iterator[TabletopVectorEnv]:
-    env = TabletopVectorEnv(EPISODES, side=8)
+    env = tables(EPISODES, 8)
     yield env
     env.close()
 
@@ -31,7 +32,7 @@ def successes(
     starts = [Start(family, i, SPLIT_SEEDS["evaluation"]) if i < count else None for i in range(EPISODES)]
     env.reset(options={"starts": starts})
     done = np.zeros(EPISODES, bool)
-    for _ in range(FAMILIES[family].horizon):
+    for _ in range(RULES.horizons[family]):
         playing = ~done & ~env.lost & (np.arange(EPISODES) < count)
         actions = np.zeros((EPISODES, 7))
         for row in np.flatnonzero(playing):
@@ -41,7 +42,7 @@ def successes(
 
 
 def test_the_families_are_those_that_the_protocol_knows():
-    assert tuple(FAMILIES) == BENCHMARKS["tabletop-v1"] and len(FAMILIES) >= 4
+    assert tuple(FAMILIES) == RULES.tasks and len(FAMILIES) >= 4
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -92,7 +93,7 @@ def test_standing_still_solves_nothing(env, family):
 def test_progress_rises_with_the_stages_and_ends_at_one(env, family):
     env.reset(options={"starts": [Start(family, 3, SPLIT_SEEDS["evaluation"])] + [None] * (EPISODES - 1)})
     alone, seen = np.arange(EPISODES) == 0, [0.0]
-    for _ in range(FAMILIES[family].horizon):
+    for _ in range(RULES.horizons[family]):
         done = env.advance(np.tile(env.expert_action(0), (EPISODES, 1)), alone)
         seen.append(float(env.best[0]))
         if done[0]:

@@ -1,19 +1,23 @@
 """From a spec to a policy: which module fills each slot, and whose weights it starts from."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from encoders.contract import Card, Encoder
 from encoders.registry import build_encoder
 from encoders.shuffled import shuffle_weights
+from workbench.actions import Actions
 from workbench.backbones.contract import Backbone
 from workbench.backbones.registry import load_backbone
 from workbench.errors import UserError, encoder_errors
 from workbench.fingerprint import check_contents
+from workbench.heads.contract import Head
 from workbench.heads.registry import build_head
 from workbench.language_models import keep_first_blocks, load_language_model
 from workbench.plan import Compute
@@ -22,7 +26,6 @@ from workbench.projectors import build_projector, image_tokens
 from workbench.spec import SLOTS, SlotName, Spec, Tokens
 from workbench.stages import take_over
 
-ACTIONS = 7
 PRETRAINED = ("pretrained", "shuffled")
 """Weights that a slot is built with before anything is done to them."""
 Start = Literal["pretrained", "random"]
@@ -36,6 +39,7 @@ def build(
     chunk: int,
     root: Path,
     compute: Compute = Compute(),  # noqa: B008  # a frozen value
+    actions: Actions = Actions(),  # noqa: B008  # a frozen value
 ) -> tuple[Policy, Backbone]:
     """The policy of `spec`, and the backbone that knows how to tokenise for it.
 
@@ -50,7 +54,7 @@ def build(
             sources[start] = _source(spec, start, seed, compute)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        policy = _assemble(spec, sources, seed, chunk)
+        policy = _assemble(spec, sources, seed, partial(build_head, spec.head.module, chunk=chunk, actions=actions))
     for name in SLOTS:
         slot, weights = policy.get_submodule(name), spec.slot(name).weights
         if weights.startswith("run:") and spec.slot(name).adapters == "merged":
@@ -94,12 +98,12 @@ def _source(spec: Spec, weights: Start, seed: int, compute: Compute) -> Backbone
             raise AssertionError(f"the spec let {kind!r} through")
 
 
-def _assemble(spec: Spec, sources: Sources, seed: int, chunk: int) -> Policy:
+def _assemble(spec: Spec, sources: Sources, seed: int, head_of: Callable[[Tensor], Head]) -> Policy:
     vision = _vision(spec, sources, seed)
     language = _chosen(spec, "language", sources).language
     embeddings = _chosen(spec, "embeddings", sources).embeddings
     end_of_prompt = _any(sources).tokenize([""]).ids_BT[0, -1]
-    head = build_head(spec.head.module, embeddings(end_of_prompt), chunk=chunk, actions=ACTIONS)
+    head = head_of(embeddings(end_of_prompt))
     if spec.projector.module == "native":
         projector = _native_projector(spec, sources, vision.card)
     elif spec.projector.weights in PRETRAINED:

@@ -10,6 +10,7 @@ import typer
 from ablations.cli_arms import app as arms
 from ablations.cli_encoders import app as encoders
 from workbench.cli_data import app as data
+from workbench.cli_policy import app as policies
 from workbench.cli_probe import app as probes
 from workbench.errors import UserError
 from workbench.options import Changes, Root, StudyName, Workers
@@ -23,6 +24,7 @@ app.add_typer(encoders, name="encoders")
 app.add_typer(data, name="data")
 app.add_typer(arms)
 app.add_typer(probes)
+app.add_typer(policies)
 
 
 @app.command()
@@ -162,38 +164,6 @@ def show(
 
 
 @app.command()
-def save(
-    run: Annotated[str, typer.Argument(help="The id of a finished run.")],
-    folder: Annotated[Path, typer.Argument(help="The new policy folder.")],
-    root: Root = Path("runs"),
-) -> None:
-    """Write the policy of RUN as a folder that stands alone: weights, statistics, processor, ledger, model card.
-
-    Example: workbench save 3f2a91c0b7de my-policy
-    """
-    from workbench.policy_screen import save_run
-
-    save_run(run, folder, root)
-
-
-@app.command()
-def evaluate(
-    folder: Annotated[Path, typer.Argument(help="A policy folder that `workbench save` wrote.")],
-    task: Annotated[list[str], typer.Option(help="Task family; repeat for several. Default: the policy's own.")] = [],  # noqa: B006
-    episodes: Annotated[int | None, typer.Option(min=1, help="Episodes for each task. Default: the policy's.")] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
-) -> None:
-    """Play the policy in FOLDER and print the success of each task with its interval.
-
-    Example: workbench evaluate my-policy --task reach --episodes 100
-    """
-    from workbench.policy_screen import evaluate_policy
-
-    evaluate_policy(folder, tuple(task), episodes, device, format)
-
-
-@app.command()
 def inspect(
     backbone: Annotated[str, typer.Argument(help="embedded, a local folder, or a hub id.")],
     vision: Annotated[str | None, typer.Option(help="An encoder to put in the vision slot.")] = None,
@@ -209,27 +179,6 @@ def inspect(
     from workbench.screen import inspect_backbone
 
     inspect_backbone(backbone, vision, config_only, format)
-
-
-@app.command()
-def collect(
-    output: Annotated[Path, typer.Argument(help="Folder of the new dataset.")],
-    task: Annotated[list[str], typer.Option(help="Task family; repeat for several.")] = ["reach"],  # noqa: B006
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes for each task.")] = 200,
-    split: Annotated[
-        Literal["injection", "finetune", "selection", "evaluation"], typer.Option(help="Whose initial states.")
-    ] = "finetune",
-    noise: Annotated[
-        float, typer.Option(min=0.0, help="Disturbance of the executed action (1 = the largest action).")
-    ] = 0.3,
-) -> None:
-    """Write demonstrations of the tabletop's expert as a LeRobot v3 dataset.
-
-    Example: workbench collect data/lift --task lift --episodes 100
-    """
-    from workbench.screen import collect_dataset
-
-    collect_dataset(output, tuple(task), episodes, split, noise)
 
 
 @app.command()

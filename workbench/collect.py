@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from workbench.benchmarks.contract import SPLIT_SEEDS, Start
-from workbench.benchmarks.tabletop.env import ACTION_NAMES, FPS, STATE_NAMES, TabletopVectorEnv
-from workbench.benchmarks.tabletop.privileged import PRIVILEGED_NAMES
+from workbench.benchmarks.contract import SPLIT_SEEDS, Protocol, Start
+from workbench.benchmarks.env import BenchmarkEnv
+from workbench.benchmarks.registry import open_env
 from workbench.data.contract import Episode
 from workbench.data.dataset import Dataset
+from workbench.data.formats import open_any
 from workbench.data.lerobot import open_dataset
 from workbench.data.lerobot_write import write_dataset
 from workbench.errors import UserError
@@ -26,61 +27,68 @@ def collect(recipe: Expert, folder: Path, *, progress: Callable[[int, int], None
     A killed collection leaves nothing half-made. Raises `UserError` where the expert fails too often under the noise.
     """
     total = recipe.episodes * len(recipe.tasks)
+    env = open_env(_played(recipe), 1)
 
     def counted() -> Iterator[Episode]:
-        for done, episode in enumerate(_episodes(recipe), start=1):
+        for done, episode in enumerate(_episodes(env, recipe), start=1):
             yield episode
             progress(done, total)
 
-    return write_dataset(
-        folder,
-        counted(),
-        fps=FPS,
-        robot_type="tabletop-suction",
-        action_names=ACTION_NAMES,
-        state_names=STATE_NAMES,
-        extra_names=PRIVILEGED_NAMES if recipe.privileged else {},
-    )
+    try:
+        return write_dataset(
+            folder,
+            counted(),
+            fps=env.rules.fps,
+            robot_type=env.rules.robot,
+            action_names=env.rules.actions,
+            state_names=env.rules.state,
+            extra_names=env.privileged_names() if recipe.privileged else {},
+        )
+    finally:
+        env.close()
+
+
+def _played(recipe: Expert) -> Protocol:
+    """What the expert plays."""
+    shared = {name: getattr(recipe, name) for name in ("benchmark", "tasks", "camera", "render", "split")}
+    return Protocol(**shared)
 
 
 def open_data(root: Path, data: Data) -> Dataset:
     """The dataset that a plan names: collected before under `root`, or the user's own folder."""
     if isinstance(data, Expert):
         return open_dataset(collected_folder(root, data))
-    dataset = open_dataset(Path(data.path).expanduser(), data.camera)
+    dataset = open_any(Path(data.path).expanduser(), data.camera)
     if data.digest and dataset.digest != data.digest:
         raise UserError(f"The dataset {data.path} has changed since it was planned ({data.digest} → {dataset.digest}).")
     return dataset
 
 
 def resolved(data: Data) -> Data:
-    """The same data with the digest of the folder's content filled in."""
-    if isinstance(data, Folder):
-        return data.model_copy(update={"digest": open_dataset(Path(data.path).expanduser(), data.camera).digest})
-    return data
+    """The same data; of a folder, with the digest of its content and the width of its actions filled in."""
+    if not isinstance(data, Folder):
+        return data
+    dataset = open_any(Path(data.path).expanduser(), data.camera)
+    return data.model_copy(update={"digest": dataset.digest, "actions": len(dataset.action_names)})
 
 
-def _episodes(recipe: Expert) -> Iterator[Episode]:
-    env = TabletopVectorEnv(1)
-    try:
-        for task in recipe.tasks:
-            found, state = 0, 0
-            while found < recipe.episodes:
-                if state >= PATIENCE * (found + 1):
-                    raise UserError(
-                        f"With noise {recipe.noise} and mishaps {recipe.mishaps:g} the expert solved "
-                        f"{found} of {state} episodes of {task!r}; collect with less noise."
-                    )
-                start = Start(task, state, SPLIT_SEEDS[recipe.split])
-                state += 1
-                if (episode := _demonstrate(env, start, recipe)) is not None:
-                    found += 1
-                    yield episode
-    finally:
-        env.close()
+def _episodes(env: BenchmarkEnv, recipe: Expert) -> Iterator[Episode]:
+    for task in recipe.tasks:
+        found, state = 0, 0
+        while found < recipe.episodes:
+            if state >= PATIENCE * (found + 1):
+                raise UserError(
+                    f"With noise {recipe.noise} and mishaps {recipe.mishaps:g} the expert solved "
+                    f"{found} of {state} episodes of {task!r}; collect with less noise."
+                )
+            start = Start(task, state, SPLIT_SEEDS[recipe.split])
+            state += 1
+            if (episode := _demonstrate(env, start, recipe)) is not None:
+                found += 1
+                yield episode
 
 
-def _demonstrate(env: TabletopVectorEnv, start: Start, recipe: Expert) -> Episode | None:
+def _demonstrate(env: BenchmarkEnv, start: Start, recipe: Expert) -> Episode | None:
     """One expert episode, or None where noise and mishaps made it fail."""
     random = np.random.default_rng([start.seed, start.initial_state, 7])
     chance = np.random.default_rng([start.seed, start.initial_state, 8])
@@ -97,7 +105,7 @@ def _demonstrate(env: TabletopVectorEnv, start: Start, recipe: Expert) -> Episod
         disturbed[:3] += random.normal(0.0, recipe.noise, 3)
         if chance.random() < recipe.mishaps:
             disturbed[:3] = chance.uniform(-1.0, 1.0, 3)
-            disturbed[6] = -1.0 if chance.random() < 0.5 else action[6]
+            disturbed[-1] = -1.0 if chance.random() < 0.5 else action[-1]
         observation, _, ended, _, info = env.step(disturbed[None])
         if info["is_success"][0]:
             return Episode(

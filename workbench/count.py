@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from workbench.actions import Actions
 from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
-from workbench.build import ACTIONS, build
+from workbench.build import build
 from workbench.imitate import Batch, imitation_loss
 from workbench.policy import Policy
 from workbench.spec import Spec, with_random_weights
@@ -31,28 +32,28 @@ class Cost:
 
 
 @contextmanager
-def _outline(spec: Spec, chunk: int) -> Iterator[tuple[Policy, Backbone]]:
+def _outline(spec: Spec, chunk: int, actions: Actions) -> Iterator[tuple[Policy, Backbone]]:
     spec = with_random_weights(spec)
     with torch.device("meta"):
-        policy, backbone = build(spec, 0, chunk=chunk, root=Path())
+        policy, backbone = build(spec, 0, chunk=chunk, root=Path(), actions=actions)
         adapt(policy, spec, seed=0)
         yield policy, backbone
 
 
-def trainable_parameters(spec: Spec, *, chunk: int) -> int:
+def trainable_parameters(spec: Spec, *, chunk: int, actions: Actions) -> int:
     """Trainable parameters of `spec`; weights are never read, only shapes count."""
-    with _outline(spec, chunk) as (policy, _):
+    with _outline(spec, chunk, actions) as (policy, _):
         return sum(p.numel() for p in policy.parameters() if p.requires_grad)
 
 
-def training_cost(spec: Spec, *, chunk: int, batch: int) -> Cost:
+def training_cost(spec: Spec, *, chunk: int, batch: int, actions: Actions) -> Cost:
     """What training `spec` in batches of `batch` costs; nothing is computed."""
-    with _outline(spec, chunk) as (policy, backbone):
+    with _outline(spec, chunk, actions) as (policy, backbone):
         side = policy.vision.card.side
         frames = Batch(
             torch.empty(batch, side, side, 3, dtype=torch.uint8),
             backbone.tokenize(["reach the red block"] * batch),
-            torch.empty(batch, chunk, ACTIONS),
+            torch.empty(batch, chunk, actions.width),
             torch.zeros(batch, chunk, dtype=torch.bool),
             (),
         )

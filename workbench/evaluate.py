@@ -10,7 +10,8 @@ import torch
 
 from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Outcome, Protocol, Start
-from workbench.benchmarks.tabletop.env import ACTION_NAMES, TabletopVectorEnv
+from workbench.benchmarks.env import BenchmarkEnv
+from workbench.benchmarks.registry import open_env
 from workbench.compute import Place
 from workbench.errors import UserError
 from workbench.imitate import ActionScale
@@ -20,7 +21,7 @@ from workbench.policy import Policy
 from workbench.spec import digest
 
 ROWS = 32
-"""Tables that one process plays side by side: the policy's batch."""
+"""Episodes that one process plays side by side: the policy's batch."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Player:
         with torch.no_grad(), self.spot.autocast():
             walk = self.policy(image_BHWC, self.backbone.tokenize(instructions).to(self.spot.device))
             chunk = self.policy.head.act(walk.hidden, noise)
-        return self.scale.to_world(chunk.arm_BKA.cpu().numpy(), chunk.closed_BK.cpu().numpy())
+        closed_BK = None if chunk.closed_BK is None else chunk.closed_BK.cpu().numpy()
+        return self.scale.to_world(chunk.arm_BKA.cpu().numpy(), closed_BK)
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,14 @@ class Played:
 
 @dataclass(kw_only=True)
 class Underway:
-    """An episode that is being played, and what was done so far."""
+    """An episode that is being played, and what was done so far; `instruction` is the one that it began with."""
 
     start: Start
     instruction: str
     began: float
     actions: list[np.ndarray] = field(default_factory=list)
 
-    def ended(self, env: TabletopVectorEnv, row: int, *, success: bool) -> Played:
+    def ended(self, env: BenchmarkEnv, row: int, *, success: bool) -> Played:
         """What is stored of it; it ends in `row` of `env`."""
         outcome = Outcome(
             task=self.start.task,
@@ -84,11 +86,13 @@ class Underway:
 class Table(Underway):
     """The episode that a policy is playing in one row of the environment.
 
-    `told` and `still` are what the policy is given for instruction and, if anything, picture. `noise` and `random` are
+    `asked` is what the benchmark asks for now; `told` and `still` are what the policy is given for it and, if anything,
+    for the picture. `noise` and `random` are
     functions of the start alone: an episode is the same whichever others are played beside it, and every arm that draws
     meets the same noise.
     """
 
+    asked: str
     told: str
     still: np.ndarray | None
     noise: torch.Generator
@@ -105,14 +109,14 @@ def play(player: Player, protocol: Protocol, inputs: Inputs) -> Iterator[Played]
         )
     waiting = deque(protocol.manifest())
     given = Interventions(inputs, player.mean_colour, player.tasks, protocol.manifest())
-    env = TabletopVectorEnv(min(ROWS, len(waiting)))
+    env = open_env(protocol, min(ROWS, len(waiting)))
     tables: dict[int, Table] = {}
     try:
         while waiting or tables:
             pixels = _seat(env, tables, waiting, given)
             rows, seated = zip(*sorted(tables.items()), strict=True)
             shown = np.stack([given.shown(pixels[row], tables[row].still, tables[row].random) for row in rows])
-            action = np.zeros((executed, env.num_envs, len(ACTION_NAMES)))
+            action = np.zeros((executed, env.num_envs, len(env.rules.actions)))
             chunk_BKA = player.act(shown, [one.told for one in seated], noise=[one.noise for one in seated])
             action[:, rows] = chunk_BKA[:, :executed].swapaxes(0, 1)
             for step in action:
@@ -123,7 +127,7 @@ def play(player: Player, protocol: Protocol, inputs: Inputs) -> Iterator[Played]
 
 def play_expert(protocol: Protocol) -> Iterator[Played]:
     """Every episode of the manifest, played by the benchmark's scripted expert, which sees the state."""
-    env = TabletopVectorEnv(1)
+    env = open_env(protocol, 1)
     try:
         for start in protocol.manifest():
             began = time.perf_counter()
@@ -137,7 +141,7 @@ def play_expert(protocol: Protocol) -> Iterator[Played]:
         env.close()
 
 
-def _seat(env: TabletopVectorEnv, tables: dict[int, Table], waiting: deque[Start], given: Interventions) -> np.ndarray:
+def _seat(env: BenchmarkEnv, tables: dict[int, Table], waiting: deque[Start], given: Interventions) -> np.ndarray:
     """Give every free row the next episode; returns what all rows see, `[rows, H, W, 3]`."""
     began = time.perf_counter()
     free = [row for row in range(env.num_envs) if row not in tables]
@@ -149,19 +153,27 @@ def _seat(env: TabletopVectorEnv, tables: dict[int, Table], waiting: deque[Start
             start=start,
             instruction=instruction,
             began=began,
-            told=given.told(start, instruction),
+            asked=instruction,
+            told=given.told(env, start, instruction),
             still=given.still(env, start),
             noise=torch.Generator().manual_seed(int(digest(asdict(start)), 16)),
             random=random_of(start),
         )
+    for row, table in tables.items():
+        if env.instructions[row] != table.asked:
+            table.asked = env.instructions[row]
+            table.told = given.told(env, table.start, table.asked)
     return observation["pixels"]
 
 
-def _advance(env: TabletopVectorEnv, tables: dict[int, Table], action: np.ndarray) -> Iterator[Played]:
-    """One control step (`action [rows, A]`) of every table; yields the episodes that it ends and frees their rows."""
-    playing = np.isin(np.arange(env.num_envs), list(tables))
-    success = env.advance(action, playing)
-    for row in sorted(tables):
+def _advance(env: BenchmarkEnv, tables: dict[int, Table], action: np.ndarray) -> Iterator[Played]:
+    """One control step (`action [rows, A]`) of every table; yields the episodes that it ends and frees their rows.
+
+    A table that was asked for something else since the policy looked waits until it looks again.
+    """
+    playing = [row for row in sorted(tables) if env.instructions[row] == tables[row].asked]
+    success = env.advance(action, np.isin(np.arange(env.num_envs), playing))
+    for row in playing:
         tables[row].actions.append(action[row])
         if env.ended(row, bool(success[row])):
             yield tables.pop(row).ended(env, row, success=bool(success[row]))

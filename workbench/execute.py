@@ -17,18 +17,18 @@ from torch import Tensor
 from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Protocol
-from workbench.build import ACTIONS, build
+from workbench.build import build
 from workbench.collect import open_data
 from workbench.compute import Place, place
 from workbench.disjoint import check_disjoint
-from workbench.errors import RunFailed, UserError
+from workbench.errors import RunFailed
 from workbench.evaluate import Played, Player, in_manifest_order, play, play_expert
 from workbench.film import write_films
 from workbench.imitate import ActionScale
 from workbench.interventions import for_training
 from workbench.ledger import Audit
 from workbench.lesson import Lesson, demonstrations, injection
-from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, Replay, needs, run_id
+from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, Replay, actions_of, needs, run_id
 from workbench.player import player_of
 from workbench.policy import Policy
 from workbench.record import begin, open_record, write_episodes, write_json
@@ -85,16 +85,14 @@ def machine() -> dict[str, Any]:
 
 
 def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) -> dict[str, Any]:
-    policy, backbone = build(plan.spec, plan.seed, chunk=plan.budget.chunk, root=root, compute=plan.compute)
+    actions = actions_of(plan.data)
+    policy, backbone = build(
+        plan.spec, plan.seed, chunk=plan.budget.chunk, root=root, compute=plan.compute, actions=actions
+    )
     dataset = open_data(root, plan.data)
     frames = dataset.frames(range(len(dataset.episodes)))
     statistics = dataset.statistics["action"]
-    if statistics.mean.shape != (ACTIONS,):
-        raise UserError(
-            f"The actions of {dataset.root} have {len(statistics.mean)} dimensions; a policy here has {ACTIONS}: "
-            "Δx Δy Δz Δroll Δpitch Δyaw gripper."
-        )
-    scale = ActionScale(statistics)
+    scale = ActionScale(statistics, binary_gripper=actions.binary_gripper)
     colour, tasks = frames.image.mean(axis=(0, 1, 2)).round().astype(np.uint8), frames.tasks
     inputs = plan.inputs if isinstance(plan, Finetune) else Inputs()
     frames = for_training(frames, inputs, mean_colour=colour, seed=plan.seed)
@@ -185,7 +183,7 @@ def _played(episodes: Iterator[Played], protocol: Protocol, folder: Path, report
     seconds = time.perf_counter() - began
     played = in_manifest_order(played, protocol)
     outcomes = [one.outcome for one in played]
-    write_films(played, folder / "films")
+    write_films(played, protocol, folder / "films")
     return {
         "episodes": len(outcomes),
         "episodes_sha256": write_episodes(folder, outcomes),

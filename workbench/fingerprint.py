@@ -27,7 +27,7 @@ def pinned(spec: Spec) -> Spec:
 
 def contents_of(objective: str) -> dict[str, str]:
     """The fingerprint of every local file and folder that stands behind a colon in an objective."""
-    named = {term.choice: Path(term.choice).expanduser() for term in terms(objective) if term.choice}
+    named = {term.path: Path(term.path).expanduser() for term in terms(objective) if term.path}
     return {name: fingerprint(path) for name, path in sorted(named.items()) if path.exists()}
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workbench.actions import Actions
 from workbench.backbones.contract import Backbone, Words
 from workbench.data.contract import Frames
 from workbench.data.statistics import STATISTICS, Normalisation, Statistics, denormalise, normalise
@@ -34,21 +35,26 @@ class Batch:
 
 
 class ActionScale:
-    """Raw actions to the policy's space and back: the arm by q01/q99 to [-1, 1], the gripper (last) stays a sign."""
+    """Raw actions to the policy's space and back: the arm by q01/q99 to [-1, 1]; a binary gripper (last) stays a sign.
 
-    def __init__(self, statistics: Statistics):
-        arm = {name: getattr(statistics, name)[:-1] for name in STATISTICS}
+    A gripper that is not binary is one of the arm's numbers.
+    """
+
+    def __init__(self, statistics: Statistics, *, binary_gripper: bool = True):
+        self.actions = Actions(len(statistics.mean), binary_gripper)
+        arm = {name: getattr(statistics, name)[: self.actions.regressed] for name in STATISTICS}
         self.arm = Statistics(count=statistics.count, **arm)
 
     def to_policy(self, action: np.ndarray) -> np.ndarray:
         """float32 `[..., A]`; arm values beyond the quantiles are clipped."""
-        arm = normalise(action[..., :-1], self.arm, Normalisation.QUANTILES).clip(-1, 1)
-        return np.concatenate([arm, np.sign(action[..., -1:])], axis=-1).astype(np.float32)
+        arm, gripper = np.split(action, [self.actions.regressed], axis=-1)
+        arm = normalise(arm, self.arm, Normalisation.QUANTILES).clip(-1, 1)
+        return np.concatenate([arm, np.sign(gripper)], axis=-1).astype(np.float32)
 
-    def to_world(self, arm_BKA: np.ndarray, closed_BK: np.ndarray) -> np.ndarray:
-        """The policy's arm in [-1, 1] and its gripper decision (bool) as raw actions `[B, K, A]`."""
+    def to_world(self, arm_BKA: np.ndarray, closed_BK: np.ndarray | None) -> np.ndarray:
+        """The policy's arm in [-1, 1] and its decision (bool) on a binary gripper as raw actions `[B, K, A]`."""
         arm = denormalise(arm_BKA, self.arm, Normalisation.QUANTILES)
-        return np.concatenate([arm, np.where(closed_BK, 1.0, -1.0)[..., None]], axis=-1)
+        return arm if closed_BK is None else np.concatenate([arm, np.where(closed_BK, 1.0, -1.0)[..., None]], axis=-1)
 
 
 def shuffled_rows(count: int, size: int, *, seed: int) -> Iterator[Tensor]:

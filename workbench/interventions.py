@@ -11,8 +11,7 @@ from typing import assert_never
 import numpy as np
 
 from workbench.benchmarks.contract import Start
-from workbench.benchmarks.tabletop.env import TabletopVectorEnv, layout_and_goal
-from workbench.benchmarks.tabletop.tasks import misnamed, paraphrased
+from workbench.benchmarks.env import BenchmarkEnv
 from workbench.data.contract import Frames
 from workbench.errors import UserError
 from workbench.plan import Inputs
@@ -101,25 +100,24 @@ class Interventions:
     tasks: Sequence[str]
     manifest: Sequence[Start]
 
-    def told(self, start: Start, instruction: str) -> str:
+    def told(self, env: BenchmarkEnv, start: Start, instruction: str) -> str:
         """What the policy is told in the episode of `start`, whose own sentence is `instruction`."""
-        layout, goal = layout_and_goal(start)
         if self.inputs.instruction == "wrong":
-            return misnamed(goal, layout)
+            return env.misnamed(start)
         if self.inputs.instruction == "paraphrased":
-            return paraphrased(goal, layout, start.initial_state)
+            return env.paraphrased(start)
         if self.inputs.instruction != "other-episode":
             return _told(self.inputs, [instruction], 0, tasks=self.tasks, random=random_of(start))
-        said = [layout_and_goal(other)[1].instruction for other in self.manifest]
+        said = [env.sentence(other) for other in self.manifest]
         return _other(said, self.manifest.index(start))
 
-    def still(self, env: TabletopVectorEnv, start: Start) -> np.ndarray | None:
+    def still(self, env: BenchmarkEnv, start: Start) -> np.ndarray | None:
         """The one picture `[H, W, 3]` that the policy is shown all along; None where it is shown what happens."""
         match self.inputs.image:
             case "seen" | "noise":
                 return None
             case "blank":
-                return np.broadcast_to(self.mean_colour, (env.side, env.side, 3))
+                return np.broadcast_to(self.mean_colour, (env.height, env.width, 3))
             case "first-frame":
                 return env.first_frame(start)
             case "other-episode":

@@ -15,7 +15,7 @@ from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 from workbench.evaluate import Player
 from workbench.imitate import ActionScale
-from workbench.plan import Compute, Evaluate, Finetune, Inject, Replay
+from workbench.plan import Compute, Evaluate, Finetune, Inject, Replay, actions_of
 from workbench.record import Record
 from workbench.spec import Spec, with_random_weights
 from workbench.weights import load_slot, read_weights
@@ -36,7 +36,7 @@ def revive(
     Raises UserError where the tensors are not those of the spec.
     """
     bare, spot = with_random_weights(spec), place(compute)
-    policy, backbone = build(bare, 0, chunk=chunk, root=Path(), compute=compute)
+    policy, backbone = build(bare, 0, chunk=chunk, root=Path(), compute=compute, actions=scale.actions)
     adapt(policy, bare, seed=0)
     spot.settle(policy)
     try:
@@ -62,7 +62,7 @@ def trained_encoder(record: Record, root: Path) -> Encoder:
     So that tensors of its library's model that the tokens do not depend on leave as they came.
     """
     plan = training_plan(record)
-    policy, _ = build(plan.spec, plan.seed, chunk=plan.budget.chunk, root=root)
+    policy, _ = build(plan.spec, plan.seed, chunk=plan.budget.chunk, root=root, actions=actions_of(plan.data))
     adapt(policy, plan.spec, seed=plan.seed)
     load_slot(policy.vision, "vision", record.folder)
     return policy.vision
@@ -71,12 +71,14 @@ def trained_encoder(record: Record, root: Path) -> Encoder:
 def player_of(record: Record) -> Player:
     """The policy of a finished run."""
     plan = training_plan(record)
+    statistics = Statistics.from_json(record.result["action_statistics"], "action")
+    scale = ActionScale(statistics, binary_gripper=actions_of(plan.data).binary_gripper)
     return revive(
         plan.spec,
         read_weights(record.folder),
         chunk=plan.budget.chunk,
         compute=plan.compute,
-        scale=ActionScale(Statistics.from_json(record.result["action_statistics"], "action")),
+        scale=scale,
         mean_colour=record.result["mean_colour"],
         tasks=record.result.get("tasks", ()),
     )

@@ -21,7 +21,7 @@ from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 from workbench.evaluate import Player
 from workbench.imitate import ActionScale
-from workbench.plan import Compute, Finetune, Inject, Inputs
+from workbench.plan import Compute, Finetune, Inject, Inputs, actions_of
 from workbench.player import revive, training_plan
 from workbench.record import Record, moved_bits, write_json
 from workbench.spec import Spec, Value
@@ -42,6 +42,7 @@ class PolicyConfig(Value):
     mean_colour: tuple[Level, Level, Level]
     protocol: Protocol | None
     """What it was played on, where it was."""
+    binary_gripper: bool = True
 
 
 def save_policy(record: Record, folder: Path) -> None:
@@ -92,7 +93,9 @@ def load_policy(folder: Path, *, device: str = "auto") -> tuple[Player, PolicyCo
         read_tensors(folder / MODEL),
         chunk=config.chunk,
         compute=config.compute.model_copy(update={"device": device}),
-        scale=ActionScale(Statistics.from_json(_read(folder / "statistics.json"), "action")),
+        scale=ActionScale(
+            Statistics.from_json(_read(folder / "statistics.json"), "action"), binary_gripper=config.binary_gripper
+        ),
         mean_colour=list(config.mean_colour),
     )
     return player, config
@@ -116,6 +119,7 @@ def _write(record: Record, plan: Finetune | Inject, folder: Path) -> None:
         compute=plan.compute,
         mean_colour=(red, green, blue),
         protocol=plan.protocol if isinstance(plan, Finetune) else None,
+        binary_gripper=actions_of(plan.data).binary_gripper,
     )
     write_json(folder / "config.json", config.model_dump(mode="json"))
     write_json(folder / "statistics.json", record.result["action_statistics"])

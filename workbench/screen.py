@@ -7,11 +7,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from workbench.benchmarks.contract import Split
 from workbench.errors import UserError
 from workbench.plan import Expert
 from workbench.record import moved_bits, open_record
@@ -50,18 +50,17 @@ def stage(title: str, purpose: str) -> Iterator[Tell]:
         yield tell
 
 
-def collect_dataset(output: Path, tasks: tuple[str, ...], episodes: int, split: Split, noise: float) -> None:
-    from workbench.benchmarks.tabletop.tasks import FAMILIES
+def collect_dataset(output: Path, asked: dict[str, Any]) -> None:
+    """Play the expert of the recipe that `asked` makes."""
     from workbench.collect import collect
     from workbench.data.lerobot import open_dataset
-    from workbench.errors import unknown
 
-    for task in tasks:
-        if task not in FAMILIES:
-            raise unknown("task", task, FAMILIES)
+    try:
+        recipe = Expert.model_validate(asked)
+    except ValidationError as error:
+        raise UserError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
     if output.exists():
         raise UserError(f"{output} exists already: choose another folder, or delete it first.")
-    recipe = Expert(tasks=tasks, episodes=episodes, split=split, noise=noise)
     with stage("Demonstrations", "the scripted expert plays; every frame is rendered") as progress:
         collect(recipe, output, progress=progress)
     dataset = open_dataset(output)

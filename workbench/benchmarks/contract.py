@@ -1,19 +1,20 @@
 """What a benchmark promises: a protocol that is data, a manifest that all arms share, and one episode's outcome."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
+from workbench.benchmarks.rules import Rules, Split, benchmarks, rules_of
 from workbench.errors import unknown
-from workbench.spec import Value, digest
+from workbench.spec import Value, digest, later
 
-BENCHMARKS: dict[str, tuple[str, ...]] = {"tabletop-v1": ("reach", "lift", "put-on", "stack")}
-"""Every benchmark and its task families, known without a simulator; a test compares them with the world's."""
-
-Split = Literal["injection", "finetune", "selection", "evaluation"]
 SPLIT_SEEDS: dict[Split, int] = {"injection": 101, "finetune": 202, "selection": 303, "evaluation": 404}
 """Initial states are drawn from (split seed, task, index): no state of one split can occur in another."""
+TABLETOP, TABLETOP_CAMERA, TABLETOP_RENDER = "tabletop-v1", "front 64x64", "no-shadows no-multisampling"
+TABLETOP_RULES = "b4bbe8408fd1"
+"""Digest of the rules of the first benchmark, whose protocols did not hold it."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,40 @@ class Start:
 class Protocol(Value):
     """How success is measured. Its digest is in every record; figures of different protocols are never compared.
 
-    `initial_states` episodes are played per task; `n_action_steps` actions of each predicted chunk are executed.
-    `camera` and `render` are facts of the benchmark that its digest covers, not choices.
+    `initial_states` episodes are played per task; `n_action_steps` actions of each predicted chunk are executed. What
+    is not given is as the benchmark's rules have it: all tasks, its number of initial states, its first camera and
+    render mode. After `horizon` control steps an episode is given up, or after as many as the rules have, if they have
+    fewer. `rules` is the digest of the rules themselves.
     """
 
-    benchmark: str = "tabletop-v1"
-    tasks: tuple[str, ...] = Field(default=("reach",), min_length=1)
-    initial_states: int = Field(default=20, ge=1)
-    n_action_steps: int = Field(default=2, ge=1)
-    camera: Literal["front 64x64"] = "front 64x64"
-    render: Literal["no-shadows no-multisampling"] = "no-shadows no-multisampling"
+    benchmark: str = TABLETOP
+    tasks: tuple[str, ...] = Field(min_length=1)
+    initial_states: int = Field(ge=1)
+    n_action_steps: int = Field(ge=1)
+    camera: str
+    render: str
     split: Split = "evaluation"
+    horizon: int | None = later(None, ge=1)
+    rules: str = later(TABLETOP_RULES)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, given: Any) -> Any:
+        def own(rules: Rules) -> dict[str, Any]:
+            return {"initial_states": rules.initial_states, "n_action_steps": rules.n_action_steps}
+
+        rules = rules_given(given)
+        return given if rules is None else {**own(rules), "rules": rules.digest(), **completed(given, rules)}
 
     @model_validator(mode="after")
     def _known(self) -> "Protocol":
-        if self.benchmark not in BENCHMARKS:
-            raise ValueError(str(unknown("benchmark", self.benchmark, BENCHMARKS)))
-        check_tasks(self.tasks, self.benchmark, owner="tasks")
+        rules = check_played(self.benchmark, self.tasks, self.camera, self.render)
+        if self.split not in rules.splits:
+            raise ValueError(f"split: {unknown(f'split of {self.benchmark}', self.split, rules.splits)}")
+        if rules.splits == ("evaluation",) and self.initial_states > rules.initial_states:
+            raise ValueError(
+                f"initial_states: {self.benchmark} has {rules.initial_states} for each task, not {self.initial_states}"
+            )
         return self
 
     def manifest(self) -> tuple[Start, ...]:
@@ -56,13 +74,37 @@ class Protocol(Value):
         return digest({"protocol": self.model_dump(mode="json"), "starts": [asdict(s) for s in self.manifest()]})
 
 
-def check_tasks(tasks: tuple[str, ...], benchmark: str, *, owner: str) -> None:
-    """Raises ValueError, led by `owner`, where a task is not one of the benchmark's families, or is named twice."""
+def rules_given(given: Any) -> Rules | None:
+    """The rules of the benchmark that a mapping names, the tabletop's where it names none; None for no mapping.
+
+    Raises ValueError for an unknown name.
+    """
+    if not isinstance(given, Mapping):
+        return None
+    name = given.get("benchmark", TABLETOP)
+    if name not in benchmarks():
+        raise ValueError(str(unknown("benchmark", str(name), benchmarks())))
+    return rules_of(name)
+
+
+def completed(given: Mapping[str, Any], rules: Rules) -> dict[str, Any]:
+    """What is given of tasks, camera and render mode, and for the rest what the rules say."""
+    return {"tasks": rules.tasks, "camera": rules.cameras[0], "render": rules.renders[0], **given}
+
+
+def check_played(benchmark: str, tasks: tuple[str, ...], camera: str, render: str) -> Rules:
+    """The benchmark's rules. Raises ValueError for a task, camera or render mode that it has not, or a task twice."""
+    rules = rules_of(benchmark)
     for task in tasks:
-        if task not in BENCHMARKS[benchmark]:
-            raise ValueError(f"{owner}: {unknown('task', task, BENCHMARKS[benchmark])}")
+        if task not in rules.tasks:
+            raise ValueError(f"tasks: {unknown('task', task, rules.tasks)}")
         if tasks.count(task) > 1:
-            raise ValueError(f"{owner}: the task {task!r} is named twice")
+            raise ValueError(f"tasks: the task {task!r} is named twice")
+    if camera not in rules.cameras:
+        raise ValueError(f"camera: {unknown(f'camera of {benchmark}', camera, rules.cameras)}")
+    if render not in rules.renders:
+        raise ValueError(f"render: {unknown(f'render mode of {benchmark}', render, rules.renders)}")
+    return rules
 
 
 @dataclass(frozen=True)

@@ -77,17 +77,21 @@ def open_context(side: int) -> tuple[Any, str]:
 
 
 class Camera:
-    """Renders uint8 RGB frames `[side, side, 3]` of one model from a free camera."""
+    """Renders uint8 RGB frames `[side, side, 3]` of one model, from a free camera or one of the model's own.
 
-    def __init__(self, model: mujoco.MjModel, side: int):
+    In the default mode without shadows and multisampling; `full` draws both, as MuJoCo does if nothing is said.
+    """
+
+    def __init__(self, model: mujoco.MjModel, side: int, *, full: bool = False):
         model.vis.global_.offwidth = model.vis.global_.offheight = side
-        model.vis.quality.offsamples = 0
-        model.vis.quality.shadowsize = 0
-        model.light_castshadow[:] = 0
+        if not full:
+            model.vis.quality.offsamples = 0
+            model.vis.quality.shadowsize = 0
+            model.light_castshadow[:] = 0
         self.side = side
         self.model = model
         self.context, self.platform = open_context(side)
-        self.scene = mujoco.MjvScene(model, maxgeom=200)
+        self.scene = mujoco.MjvScene(model, maxgeom=1000)
         self.options = mujoco.MjvOption()
         self.view = mujoco.MjvCamera()
         self.draw = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
@@ -99,9 +103,17 @@ class Camera:
         self.view.azimuth, self.view.elevation, self.view.distance = view.azimuth, view.elevation, view.distance
         self.view.lookat[:] = view.lookat
 
-    def frame(self, data: mujoco.MjData) -> np.ndarray:
-        """The scene of `data` as seen by `self.view`, uint8 `[side, side, 3]`, top row first."""
-        box = self._render(data)
+    def fix(self, name: str) -> None:
+        """Look through the model's camera of this name."""
+        self.view.type = mujoco.mjtCamera.mjCAMERA_FIXED.value
+        self.view.fixedcamid = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_CAMERA.value, name)
+
+    def frame(self, data: mujoco.MjData, *, model: mujoco.MjModel | None = None) -> np.ndarray:
+        """The scene of `data` as seen by `self.view`, uint8 `[side, side, 3]`, top row first.
+
+        `model` is the scene's, where it is another one of the same meshes and textures.
+        """
+        box = self._render(data, model)
         pixels = np.empty((self.side, self.side, 3), np.uint8)
         mujoco.mjr_readPixels(pixels, None, box, self.draw)
         return pixels[::-1]
@@ -115,10 +127,10 @@ class Camera:
         near, far = clip.znear * extent, clip.zfar * extent
         return (near * far / (near + buffer[::-1] * (far - near))).astype(np.float32)  # 1 is near and 0 is far
 
-    def _render(self, data: mujoco.MjData) -> mujoco.MjrRect:
+    def _render(self, data: mujoco.MjData, model: mujoco.MjModel | None = None) -> mujoco.MjrRect:
         self.context.make_current()
         mujoco.mjv_updateScene(
-            self.model, data, self.options, None, self.view, mujoco.mjtCatBit.mjCAT_ALL.value, self.scene
+            model or self.model, data, self.options, None, self.view, mujoco.mjtCatBit.mjCAT_ALL.value, self.scene
         )
         box = mujoco.MjrRect(0, 0, self.side, self.side)
         mujoco.mjr_render(box, self.scene, self.draw)

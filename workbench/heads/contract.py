@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from workbench.backbones.contract import Hidden
 
-# B batch  L positions of the sequence  E language width  K action steps  A action dimensions, the gripper last
+# B batch  L positions of the sequence  E language width  K action steps  A action dimensions, a binary gripper last
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """What to do next: the arm's K steps in [-1, 1], float32 and without the gripper, and whether that is closed."""
+    """What to do next: K steps of what is regressed, float32 in [-1, 1], and whether a binary gripper is closed."""
 
     arm_BKA: Tensor
-    closed_BK: Tensor
+    closed_BK: Tensor | None
 
 
 class Head(nn.Module, ABC):
@@ -37,8 +37,8 @@ class Head(nn.Module, ABC):
     def loss(self, hidden: Hidden, action_BKA: Tensor, padded_BK: Tensor) -> Mapping[str, Tensor]:
         """The parts of the loss, which are summed. Steps of `padded_BK` lie beyond the episode's end: never counted.
 
-        `action_BKA` lies in [-1, 1], the gripper 1 where it is closed and -1 where it is open. What is drawn is drawn
-        from the global generator, as dropout is.
+        `action_BKA` lies in [-1, 1], a binary gripper 1 where it is closed and -1 where it is open. What is drawn is
+        drawn from the global generator, as dropout is.
         """
 
     @abstractmethod
@@ -50,6 +50,6 @@ class Head(nn.Module, ABC):
 
 
 def mean_of_real(error_BK: Tensor, padded_BK: Tensor) -> Tensor:
-    """The mean over the steps that are not padding."""
+    """The mean over the steps that are not padding; 0 where all are."""
     real_BK = (~padded_BK).float()
-    return (error_BK * real_BK).sum() / real_BK.sum()
+    return (error_BK * real_BK).sum() / real_BK.sum().clamp(min=1)

@@ -13,6 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from workbench.actions import Actions
 from workbench.backbones.contract import Hidden
 from workbench.heads.contract import Chunk, Head, mean_of_real
 from workbench.reader import Reader
@@ -26,20 +27,20 @@ LATEST = 0.999
 
 
 class FlowHead(Head):
-    """Velocity of K noisy action steps, given the hidden states of the whole sequence; the gripper is one of A.
+    """Velocity of K noisy action steps, given the hidden states of the whole sequence; a binary gripper is one of A.
 
     The query token is part of what is read; it has no other role here.
     """
 
-    def __init__(self, query_E: Tensor, *, chunk: int, actions: int):
+    def __init__(self, query_E: Tensor, *, chunk: int, actions: Actions):
         super().__init__(query_E, chunk=chunk)
         self.actions = actions
         width = min(1024, math.ceil(len(query_E) / 64) * 64)
         self.place_KW = nn.Parameter(torch.randn(chunk, width) * 0.02)
-        self.noisy = nn.Linear(actions, width)
+        self.noisy = nn.Linear(actions.width, width)
         self.timed = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width))
         self.readers = nn.ModuleList(Reader(width, len(query_E)) for _ in range(LAYERS))
-        self.velocity = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, actions))
+        self.velocity = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, actions.width))
 
     def loss(self, hidden: Hidden, action_BKA: Tensor, padded_BK: Tensor) -> Mapping[str, Tensor]:
         """Squared error of the velocity; padded steps are neither counted nor seen by the others."""
@@ -54,13 +55,16 @@ class FlowHead(Head):
     def act(self, hidden: Hidden, noise: Sequence[torch.Generator]) -> Chunk:
         """Euler integration from each row's own noise."""
         place = hidden.all_BLE.device
-        action_BKA = torch.stack([torch.randn(self.chunk, self.actions, generator=one) for one in noise]).to(place)
+        action_BKA = torch.stack([torch.randn(self.chunk, self.actions.width, generator=one) for one in noise]).to(
+            place
+        )
         may_read = self._may_read(hidden, action_BKA.new_ones(action_BKA.shape[:2], dtype=torch.bool))
         remembered = self._remember(hidden)
         for step in range(STEPS):
             time_B = action_BKA.new_full((len(noise),), step / STEPS)
             action_BKA = action_BKA + self._velocity(remembered, action_BKA, time_B, may_read) / STEPS
-        return Chunk(action_BKA[..., :-1].clamp(-1, 1), action_BKA[..., -1] > 0)
+        arm_BKA = action_BKA[..., : self.actions.regressed].clamp(-1, 1)
+        return Chunk(arm_BKA, action_BKA[..., -1] > 0 if self.actions.binary_gripper else None)
 
     def _remember(self, hidden: Hidden) -> list[Tensor]:
         return [reader.remember(hidden.all_BLE) for reader in self._readers]

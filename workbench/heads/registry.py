@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from workbench.actions import Actions
 from workbench.errors import unknown
 from workbench.heads.chunk_mlp import ChunkHead
 from workbench.heads.contract import Head
@@ -12,7 +13,7 @@ from workbench.heads.flow_matching import FlowHead
 HEADS: dict[str, Callable[..., Head]] = {"chunk-mlp": ChunkHead, "flow-matching": FlowHead}
 
 
-def build_head(name: str, query_E: Tensor, *, chunk: int, actions: int) -> Head:
+def build_head(name: str, query_E: Tensor, *, chunk: int, actions: Actions) -> Head:
     """The head named `name` for a language model of width E, its query starting at `query_E`."""
     if name not in HEADS:
         raise unknown("head", name, HEADS)

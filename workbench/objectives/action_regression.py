@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 
 from torch import Tensor
-from torch.nn import functional
 
-from workbench.heads.chunk_mlp import GRIP_WEIGHT
-from workbench.heads.contract import mean_of_real
+from workbench.actions import Actions
+from workbench.heads.chunk_mlp import chunk_errors
 from workbench.objectives.contract import Objective, Pooled, Sizes
 from workbench.objectives.moments import Signals
 from workbench.policy import Policy
 
-# B moments  K steps  A action dimensions, the gripper last
+# B moments  K steps  A action dimensions, a binary gripper last
 
 
 class ActionRegression(Objective):
@@ -22,19 +21,15 @@ class ActionRegression(Objective):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.shape = (sizes.chunk, sizes.actions)
-        self.read = Pooled(sizes.dim, sizes.chunk * sizes.actions)
+        self.actions, self.chunk = sizes.actions, sizes.chunk
+        self.read = Pooled(sizes.dim, sizes.chunk * sizes.actions.width)
 
     def loss(self, policy: Policy, signals: Signals) -> Mapping[str, Tensor]:
-        read_BKA = self.read(policy.vision(signals.image_BHWC)).unflatten(-1, self.shape)
-        action_BKA, padded_BK = signals.actions(self.shape[0])
-        arm_BK, grip_BK = action_errors(read_BKA, action_BKA)
-        return {"arm": mean_of_real(arm_BK, padded_BK), "gripper": GRIP_WEIGHT * mean_of_real(grip_BK, padded_BK)}
+        read_BKA = self.read(policy.vision(signals.image_BHWC)).unflatten(-1, (self.chunk, self.actions.width))
+        return action_errors(read_BKA, *signals.actions(self.chunk), actions=self.actions)
 
 
-def action_errors(read_BKA: Tensor, action_BKA: Tensor) -> tuple[Tensor, Tensor]:
-    """`[B, K]` each: L1 on the arm, whose tanh is compared, and binary cross-entropy on the gripper's logit."""
-    arm_BK = (read_BKA[..., :-1].tanh() - action_BKA[..., :-1]).abs().mean(-1)
-    closed_BK = (action_BKA[..., -1] > 0).float()
-    grip_BK = functional.binary_cross_entropy_with_logits(read_BKA[..., -1].float(), closed_BK, reduction="none")
-    return arm_BK, grip_BK
+def action_errors(read_BKA: Tensor, action_BKA: Tensor, padded_BK: Tensor, *, actions: Actions) -> Mapping[str, Tensor]:
+    """Of what is read, the arm's tanh and the logit of a binary gripper, as the policy's head has them."""
+    grip_BK = read_BKA[..., -1].float() if actions.binary_gripper else None
+    return chunk_errors(read_BKA[..., : actions.regressed].tanh(), grip_BK, action_BKA, padded_BK)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from workbench.actions import Actions
 from workbench.backbones.contract import Backbone
 from workbench.objectives.moments import Moments, Signals
 from workbench.policy import Policy
@@ -16,7 +17,7 @@ from workbench.policy import Policy
 
 @dataclass(frozen=True)
 class Sizes:
-    """What an objective's own parameters are made for: encoder tokens [N, D], S state values, K steps of A actions.
+    """What an objective's own parameters are made for: encoder tokens [N, D], S state values, K steps of actions.
 
     `chunk` is K, of the budget: as many actions as a policy predicts at once.
     """
@@ -24,7 +25,7 @@ class Sizes:
     tokens: int
     dim: int
     state: int
-    actions: int
+    actions: Actions
     chunk: int
 
 
@@ -44,8 +45,7 @@ class Given:
     @property
     def sizes(self) -> Sizes:
         card, moments = self.policy.vision.card, self.moments
-        state, actions = moments.state.shape[1], moments.action.shape[1]
-        return Sizes(card.tokens, card.dim, state=state, actions=actions, chunk=self.chunk)
+        return Sizes(card.tokens, card.dim, state=moments.state.shape[1], actions=moments.actions, chunk=self.chunk)
 
 
 class Objective(nn.Module, ABC):

@@ -1,7 +1,7 @@
 """Which injection objectives there are, as facts: known without torch, so that planning a study stays cheap.
 
-An objective is a name, a name with a choice behind a colon (`distillation:dinov2-small`), or a sum of these with
-weights: `fast-tokens + 0.5*pointing + 0.1*keep-features`.
+An objective is a name, a name with a choice behind a colon (`distillation:dinov2-small`,
+`fast-tokens:scale=2,vocabulary=64`), or a sum of these with weights: `fast-tokens + 0.5*pointing + 0.1*keep-features`.
 """
 
 import math
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import reduce
 
 from workbench.errors import UserError, unknown
+from workbench.objectives.fast_settings import is_settings, read_settings
 from workbench.objectives.rows import OBJECTIVES, Facts
 from workbench.skills.facts import SKILLS, is_file, skill_names
 from workbench.spec import SLOTS
@@ -22,6 +23,11 @@ class Term:
     weight: float
     name: str
     choice: str
+
+    @property
+    def path(self) -> str:
+        """What may be a file or a folder of this machine behind the colon; "" where nothing of the kind can be."""
+        return "" if _has_settings(self.name, self.choice) else self.choice
 
     def __str__(self) -> str:
         spelled = f"{self.name}:{self.choice}" if self.choice else self.name
@@ -83,7 +89,13 @@ def _term(text: str) -> Term:
         raise UserError(f"The objective {name!r} needs {wanted} behind a colon: {name}:…")
     if name == "questions" and not is_file(choice):
         skill_names(choice)
+    if _has_settings(name, choice):
+        choice = str(read_settings(choice))
     return Term(factor, name, choice)
+
+
+def _has_settings(name: str, choice: str) -> bool:
+    return name == "fast-tokens" and is_settings(choice)
 
 
 def _together(a: Facts, b: Facts) -> Facts:

@@ -14,15 +14,13 @@ from torch.nn import functional
 from workbench.backbones.contract import Words, pad_right
 from workbench.errors import UserError
 from workbench.objectives.contract import Given, Objective
+from workbench.objectives.fast_settings import is_settings, read_settings
 from workbench.objectives.fast_tokens import FastTokens, Malformed, fit, published
 from workbench.objectives.moments import Moments, Signals
 from workbench.policy import Policy
 
 # B moments  N all moments  K steps  A action dimensions  S tokens of an answer, its end among them  V action tokens
 # E language width
-
-SCALE, VOCABULARY = 10.0, 256
-"""Of the tokens that are fitted on the study's own actions; there are fewer where nothing is left to merge."""
 
 
 class Fast(Objective):
@@ -134,12 +132,13 @@ def _chunks(moments: Moments, steps: int) -> np.ndarray:
     return _next(Signals(moments, rows_N, torch.device("cpu"), tuple(rows_N.tolist())), steps).numpy()
 
 
-def _tokens(folder: str, chunks_NKA: np.ndarray) -> FastTokens:
-    """Those of a published tokenizer's folder; without one, fitted on these chunks."""
-    if not folder:
-        return fit(chunks_NKA, scale=SCALE, vocabulary=VOCABULARY)
+def _tokens(choice: str, chunks_NKA: np.ndarray) -> FastTokens:
+    """Those of a published tokenizer's folder; without one, fitted on these chunks, as coarse as the choice says."""
+    if is_settings(choice):
+        wanted = read_settings(choice)
+        return fit(chunks_NKA, scale=wanted.scale, vocabulary=wanted.vocabulary)
     _, steps, actions = chunks_NKA.shape
-    return published(Path(folder).expanduser(), steps=steps, actions=actions)
+    return published(Path(choice).expanduser(), steps=steps, actions=actions)
 
 
 def _error(tokens: FastTokens, chunks_NKA: np.ndarray, folder: str) -> float:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from workbench.heads.chunk_mlp import GRIP_WEIGHT
 from workbench.objectives.action_regression import action_errors
 from workbench.objectives.contract import Objective, Pooled, Sizes
 from workbench.objectives.moments import Signals
@@ -27,15 +26,13 @@ class InverseDynamics(Objective):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.shape = (GAP, sizes.actions)
-        self.read = Pooled(2 * sizes.dim, GAP * sizes.actions)
+        self.actions = sizes.actions
+        self.read = Pooled(2 * sizes.dim, GAP * sizes.actions.width)
 
     def loss(self, policy: Policy, signals: Signals) -> Mapping[str, Tensor]:
         pair_BHWC = torch.cat([signals.image_BHWC, signals.later_BHWC(GAP)])
         pair_BND = torch.cat(policy.vision(pair_BHWC).chunk(2), dim=-1)
         action_BKA, _ = signals.actions(GAP)
-        shown_BK = (signals.left_B[:, None] > torch.arange(GAP, device=signals.device)).float()
-        arm_BK, grip_BK = action_errors(self.read(pair_BND).unflatten(-1, self.shape), action_BKA)
-        steps = shown_BK.sum().clamp(min=1)  # a batch of last pictures only has nothing to learn, which is no error
-        arm, grip = (arm_BK * shown_BK).sum() / steps, (grip_BK * shown_BK).sum() / steps
-        return {"arm": arm, "gripper": GRIP_WEIGHT * grip}
+        unseen_BK = signals.left_B[:, None] <= torch.arange(GAP, device=signals.device)
+        read_BKA = self.read(pair_BND).unflatten(-1, (GAP, self.actions.width))
+        return action_errors(read_BKA, action_BKA, unseen_BK, actions=self.actions)

@@ -25,6 +25,7 @@ class Moments:
     def __init__(self, frames: Frames, scale: ActionScale, *, state: Statistics, backbone: Backbone) -> None:
         self.frames = frames
         self.image = torch.from_numpy(frames.image)
+        self.actions = scale.actions
         self.action = torch.from_numpy(scale.to_policy(frames.action))
         self.state = torch.from_numpy(normalise(frames.state, state, Normalisation.MEAN_STD).astype(np.float32))
         self.first, self.last = torch.from_numpy(frames.first_N), torch.from_numpy(frames.last_N)

@@ -48,7 +48,7 @@ class OtherDomain(Objective):
 
     def __init__(self, given: Given) -> None:
         super().__init__()
-        self.actions = given.sizes.actions
+        self.actions = given.moments.actions
         self.words = given.backbone.tokenize([f"reach the {name} disc" for name in DISCS])
 
     def loss(self, policy: Policy, signals: Signals) -> Mapping[str, Tensor]:
@@ -58,7 +58,7 @@ class OtherDomain(Objective):
         """As many pictures as there are frames, what is asked for in each, and the same action all along."""
         count = len(frames)
         drawn = draw(count)
-        action_BA = torch.zeros(count, self.actions)
+        action_BA = torch.zeros(count, self.actions.width)
         action_BA[:, :2], action_BA[:, -1] = drawn.towards_B2, -1
         words = Words(self.words.ids_BT[drawn.asked_B], self.words.mask_BT[drawn.asked_B])
         padded_BK = torch.zeros(count, chunk, dtype=torch.bool)

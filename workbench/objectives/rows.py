@@ -88,7 +88,7 @@ OBJECTIVES: dict[str, Facts] = {
         reads=("instruction", "actions"),
         reaches=SAID,
         paper="arXiv:2601.03309, §4.4; arXiv:2501.09747, §V",
-        choice="optional: the folder of a published tokenizer",
+        choice="optional: scale=S,vocabulary=V, or the folder of a published tokenizer",
     ),
     "depth": Facts(
         does="how far away each part of the picture is",

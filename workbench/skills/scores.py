@@ -13,7 +13,7 @@ from workbench.compute import place
 from workbench.data.contract import Frames
 from workbench.objectives.questions import pictures, turns_about
 from workbench.objectives.turn import own_head, turn_scores
-from workbench.plan import Inject
+from workbench.plan import Inject, actions_of
 from workbench.policy import Policy
 from workbench.scene import read_scenes
 from workbench.skills.contract import Known
@@ -47,7 +47,9 @@ def _scores(
     plan: Inject, spec: Spec, root: Path, frames: Frames, skill: str, blank: tuple[bool, ...]
 ) -> tuple[float, ...]:
     """Of the model that `spec` builds, where and in the precision that the plan says."""
-    policy, backbone = build(spec, plan.seed, chunk=plan.budget.chunk, root=root, compute=plan.compute)
+    policy, backbone = build(
+        spec, plan.seed, chunk=plan.budget.chunk, root=root, compute=plan.compute, actions=actions_of(plan.data)
+    )
     adapt(policy, spec, seed=plan.seed)
     spot = place(plan.compute)
     spot.settle(policy)

@@ -37,7 +37,6 @@ class Family:
     demonstrations and protocol say; `paraphrases` mean the same and are in no demonstration.
     """
 
-    horizon: int
     draw: Callable[[np.random.Generator], tuple[int, int | None]]
     phrase: str
     paraphrases: tuple[str, ...]
@@ -125,7 +124,6 @@ def _two_blocks(random: np.random.Generator) -> tuple[int, int]:
 
 FAMILIES: dict[str, Family] = {
     "reach": Family(
-        16,
         lambda r: (int(r.integers(BLOCKS)), None),
         "reach the {thing}",
         ("go to the {thing}", "move over to the {thing}"),
@@ -133,7 +131,6 @@ FAMILIES: dict[str, Family] = {
         _rests_over,
     ),
     "lift": Family(
-        32,
         lambda r: (int(r.integers(BLOCKS)), None),
         "lift the {thing}",
         ("pick up the {thing}", "raise the {thing}"),
@@ -141,7 +138,6 @@ FAMILIES: dict[str, Family] = {
         World.held,
     ),
     "put-on": Family(
-        48,
         lambda r: (int(r.integers(BLOCKS)), BLOCKS + int(r.integers(PLATES))),
         "put the {thing} on the {where}",
         ("place the {thing} on the {where}", "set the {thing} down on the {where}"),
@@ -149,7 +145,6 @@ FAMILIES: dict[str, Family] = {
         World.held,
     ),
     "stack": Family(
-        48,
         _two_blocks,
         "stack the {thing} on the {where}",
         ("put the {thing} on top of the {where}", "pile the {thing} onto the {where}"),
