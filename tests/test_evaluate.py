@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tables import RULES, tables
+from tables import REACH, RULES, tables
 
 from workbench.benchmarks.contract import Outcome, Protocol, Start
 from workbench.benchmarks.tabletop.env import TabletopVectorEnv
@@ -218,3 +218,33 @@ def test_the_noise_of_an_episode_is_its_starts_wherever_it_is_seated():
         found.append({table.start: table.noise.initial_seed() for table in seated.values()})
         env.close()
     assert found[0] == found[1] and len(set(found[0].values())) == 2
+
+
+class Chain(TabletopVectorEnv):
+    """A tabletop that asks for something else once a row has made two steps."""
+
+    def move(self, row: int, action: np.ndarray) -> tuple[bool, float]:
+        made = super().move(row, action)
+        if self.age[row] == 1:
+            self.instructions[row] = "go on with the next"
+        return made
+
+
+def test_a_policy_that_is_asked_for_something_else_in_mid_chunk_looks_again_first(
+    player: Player, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[tuple[int, str]] = []
+    env = Chain(REACH, 1)
+    monkeypatch.setattr("workbench.evaluate.open_env", lambda protocol, count: env)
+
+    class Witness(Player):
+        def act(self, pixels_BHWC: np.ndarray, instructions: list[str], *, noise: object) -> np.ndarray:
+            told.append((int(env.age[0]), instructions[0]))
+            return np.zeros((1, CHUNK, 7))
+
+    fields = {name: getattr(player, name) for name in ("policy", "backbone", "scale", "mean_colour", "spot")}
+    protocol = Protocol(tasks=("reach",), initial_states=1, n_action_steps=3)
+    (played,) = play(Witness(**fields), protocol, Inputs())
+    first = env.sentence(played.start)
+    assert told[:3] == [(0, first), (2, "go on with the next"), (5, "go on with the next")]
+    assert played.outcome.instruction == first and played.outcome.steps == len(played.actions)
