@@ -130,7 +130,7 @@ def test_what_is_recorded_is_not_done_again(story: Story, small_run: SmallRun):
 def test_a_mistake_in_a_plan_is_told_in_a_sentence(story: Story):
     [event] = story.of("without data")
     assert event.stage == "broken" and "Traceback" not in event.error
-    assert event.error.startswith(f"There is no dataset folder {story.root / 'nowhere'}")
+    assert event.error.startswith(f"There is nothing at {story.root / 'nowhere'}")
 
 
 def test_closing_the_call_leaves_no_process_and_loses_only_the_runs_in_progress(story: Story):

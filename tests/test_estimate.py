@@ -10,6 +10,7 @@ from conftest import SmallRun
 from ablations.beside import TRAINED, beside, frozen, inputs_with, masked
 from ablations.estimate import OTHER_BYTES, estimates
 from ablations.study import wanted
+from workbench.actions import Actions
 from workbench.count import Cost, training_cost
 from workbench.edits import SetTune, edited
 from workbench.plan import Expert
@@ -21,12 +22,12 @@ HEADER = 20_000
 
 
 def cost(*edits: SetTune, batch: int = 16) -> Cost:
-    return training_cost(edited(Spec(), edits), chunk=4, batch=batch)
+    return training_cost(edited(Spec(), edits), chunk=4, batch=batch, actions=Actions())
 
 
 def test_parameters_and_bytes_are_those_of_the_run(small_run: SmallRun):
     budget = small_run.plan.budget
-    found = training_cost(small_run.plan.spec, chunk=budget.chunk, batch=budget.batch)
+    found = training_cost(small_run.plan.spec, chunk=budget.chunk, batch=budget.batch, actions=Actions())
     assert found.trainable == sum(row["trainable"] for row in small_run.record.ledger()["rows"])
     assert 0 <= (small_run.record.folder / WEIGHTS).stat().st_size - found.weights_bytes < HEADER
 

@@ -17,7 +17,7 @@ from workbench.build import build
 from workbench.compute import place
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
-from workbench.evaluate import ROWS, Played, Player, _seat, in_manifest_order, play, play_expert
+from workbench.evaluate import Played, Player, _seat, in_manifest_order, play, play_expert
 from workbench.imitate import ActionScale
 from workbench.interventions import Interventions
 from workbench.plan import Compute, Inputs
@@ -68,7 +68,7 @@ class Shadow(Player):
 
 
 def test_every_episode_of_the_manifest_is_played_exactly_once(played):
-    assert len(PROTOCOL.manifest()) == 36 > ROWS
+    assert len(PROTOCOL.manifest()) == 36 > RULES.rows
     assert sorted(map(str, PROTOCOL.manifest())) == sorted(str(one.start) for one in played)
     ordered = in_manifest_order(played, PROTOCOL)
     assert tuple(one.start for one in ordered) == PROTOCOL.manifest()

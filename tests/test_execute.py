@@ -211,7 +211,7 @@ def test_progress_is_reported_to_the_last_step_and_episode(root):
 
 def test_demonstrations_with_another_kind_of_action_are_refused(root, tmp_path):
     folder = write(tmp_path / "other", episodes())
-    with pytest.raises(UserError, match="have 3 dimensions; a policy here has 7"):
+    with pytest.raises(UserError, match="has 3 numbers; the plan was made for 7 numbers with a binary gripper"):
         execute(finetune(data=Folder(path=str(folder))), root)
 
 

@@ -316,3 +316,17 @@ def elsewhere() -> dict[str, Any]:
     protocol = {"benchmark": "metaworld-mt10", "tasks": ["reach-v3"], "n_action_steps": 4}
     asked = {"name": "elsewhere", "question": "?", "arms": [{"name": "all-trained"}], "budget": {}}
     return {**asked, "data": {"kind": "expert"}, "protocol": protocol}
+
+
+def test_a_folder_whose_actions_are_not_the_benchmarks_is_refused_before_anything_is_run(
+    small_run: SmallRun, tmp_path: Path
+):
+    """A tabletop's demonstrations, seven numbers and a binary gripper, are none of Meta-World's."""
+    folder = collected_folder(small_run.record.folder.parent, small_run.plan.data)
+    path = tmp_path / "study.toml"
+    head = 'name = "x"\nquestion = "?"\n[budget]\nchunk = 8\n[protocol]\nbenchmark = "metaworld-mt10"\n'
+    path.write_text(f'{head}[[arms]]\nname = "a"\n[data]\nkind = "folder"\npath = "{folder}"\n')
+    with pytest.raises(
+        UserError, match="7 numbers with a binary gripper, but metaworld-mt10 takes 4 numbers with a cont"
+    ):
+        read_study(path)

@@ -164,6 +164,23 @@ def show(
 
 
 @app.command()
+def doctor(
+    benchmark: Annotated[
+        str | None, typer.Argument(help="What is to be played. Default: look at all, shortly.")
+    ] = None,
+    root: Root = Path("runs"),
+    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+) -> None:
+    """Say what this machine has and lacks, with remedies: packages, rendering, simulators, an episode really played.
+
+    Example: workbench doctor metaworld-mt10
+    """
+    from workbench.doctor_screen import show_doctor
+
+    raise typer.Exit(0 if show_doctor(benchmark, root, format) else 1)
+
+
+@app.command()
 def inspect(
     backbone: Annotated[str, typer.Argument(help="embedded, a local folder, or a hub id.")],
     vision: Annotated[str | None, typer.Option(help="An encoder to put in the vision slot.")] = None,

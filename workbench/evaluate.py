@@ -12,6 +12,7 @@ from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Outcome, Protocol, Start
 from workbench.benchmarks.env import BenchmarkEnv
 from workbench.benchmarks.registry import open_env
+from workbench.benchmarks.rules import rules_of
 from workbench.compute import Place
 from workbench.errors import UserError
 from workbench.imitate import ActionScale
@@ -19,9 +20,6 @@ from workbench.interventions import Interventions, random_of
 from workbench.plan import Inputs
 from workbench.policy import Policy
 from workbench.spec import digest
-
-ROWS = 32
-"""Episodes that one process plays side by side: the policy's batch."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def play(player: Player, protocol: Protocol, inputs: Inputs) -> Iterator[Played]
         )
     waiting = deque(protocol.manifest())
     given = Interventions(inputs, player.mean_colour, player.tasks, protocol.manifest())
-    env = open_env(protocol, min(ROWS, len(waiting)))
+    env = open_env(protocol, min(rules_of(protocol.benchmark).rows, len(waiting)))
     tables: dict[int, Table] = {}
     try:
         while waiting or tables:

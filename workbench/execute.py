@@ -21,7 +21,7 @@ from workbench.build import build
 from workbench.collect import open_data
 from workbench.compute import Place, place
 from workbench.disjoint import check_disjoint
-from workbench.errors import RunFailed
+from workbench.errors import RunFailed, UserError
 from workbench.evaluate import Played, Player, in_manifest_order, play, play_expert
 from workbench.film import write_films
 from workbench.imitate import ActionScale
@@ -92,6 +92,11 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
     dataset = open_data(root, plan.data)
     frames = dataset.frames(range(len(dataset.episodes)))
     statistics = dataset.statistics["action"]
+    if len(statistics.mean) != actions.width:
+        raise UserError(
+            f"An action of {dataset.root} has {len(statistics.mean)} numbers; the plan was made for {actions}: set "
+            "data.actions to what it has."
+        )
     scale = ActionScale(statistics, binary_gripper=actions.binary_gripper)
     colour, tasks = frames.image.mean(axis=(0, 1, 2)).round().astype(np.uint8), frames.tasks
     inputs = plan.inputs if isinstance(plan, Finetune) else Inputs()

@@ -20,6 +20,15 @@ def open_env(protocol: Protocol, count: int) -> BenchmarkEnv:
             from workbench.benchmarks.metaworld.env import MetaWorldEnv
 
             return MetaWorldEnv(protocol, count)
+        case "libero":
+            from workbench.benchmarks.libero.env import LiberoEnv
+
+            return LiberoEnv(protocol, count)
+        case "calvin" | "simpler" | "maniskill":
+            from workbench.benchmarks.remote.client import RemoteEnv
+            from workbench.benchmarks.remote.simulators import SIMULATORS
+
+            return RemoteEnv(protocol, count, SIMULATORS[rules.world])
         case world:
             raise AssertionError(f"no world named {world}")
 

@@ -25,8 +25,9 @@ class Rules(Value):
 
     Cameras are written as `front 64x64`: a name, width and height in pixels. `horizons` are the control steps that each
     task may take, by task. `settling_steps` still actions are carried out before the first picture. `chain` is how many
-    instructions an episode gives, one after the other. `extra` is the distribution's extra that installs the simulator,
-    if any. `splits` are the initial states that there are; published ones are `evaluation` alone.
+    instructions an episode gives, one after the other. `rows` is how many episodes are played side by side at most, for
+    their memory. `extra` is the distribution's extra that installs the simulator, if any. `splits` are the initial
+    states that there are; published ones are `evaluation` alone.
     """
 
     source: str
@@ -38,6 +39,7 @@ class Rules(Value):
     n_action_steps: int = Field(ge=1)
     settling_steps: int = Field(default=0, ge=0)
     chain: int = Field(default=1, ge=1)
+    rows: int = Field(default=32, ge=1)
     cameras: tuple[str, ...] = Field(min_length=1)
     renders: tuple[str, ...] = Field(min_length=1)
     state: tuple[str, ...]
