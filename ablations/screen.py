@@ -204,7 +204,7 @@ def _plan_rows(runs: Sequence[Wanted], root: Path) -> list[dict[str, Any]]:
 
 
 def show_plan(name: str, root: Path, format: Literal["terminal", "json"], changes: Sequence[str] = ()) -> None:
-    study = read_study(name, changes)
+    study = read_study(name, changes, planning=True)
     rows = _plan_rows(wanted(study), root)
     if format == "json":
         print(

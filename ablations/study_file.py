@@ -17,6 +17,9 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 NAMED = ("arms", "contrasts")
 """Lists whose members have names: a study adds to those of the one that it extends, and replaces its namesakes."""
 
+WHAT = ("kind", "benchmark")
+"""Keys that say what a table is about."""
+
 Tree = dict[str, Any]
 
 
@@ -36,9 +39,10 @@ def ready_made() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.toml"))
 
 
-def read_study(name: str, changes: Sequence[str] = ()) -> Study:
+def read_study(name: str, changes: Sequence[str] = (), *, planning: bool = False) -> Study:
     """The study in a TOML file, with `changes` ("path=value", the value as TOML writes it) made to it.
 
+    Where it is only planned, a data set that is not here yet is no mistake; the ids of its runs are not final then.
     Raises UserError that names the first mistake with its path, the choices and the nearest one.
     """
     path = study_path(name)
@@ -46,7 +50,7 @@ def read_study(name: str, changes: Sequence[str] = ()) -> Study:
     for change in changes:
         _change(content, change)
     try:
-        return _pinned(Study.model_validate(content))
+        return _pinned(Study.model_validate(content), planning)
     except ValidationError as error:
         raise UserError(f"{path}: {first_error(error, Study)}") from error
 
@@ -68,11 +72,17 @@ def _content(path: Path, extended: tuple[Path, ...]) -> Tree:
 
 
 def _merged(base: Tree, above: Tree) -> Tree:
-    """Tables are merged key by key, named members by their names; anything else is replaced."""
+    """Tables are merged key by key, named members by their names; anything else is replaced, and so is a table of
+    another kind (`data`) or benchmark (`protocol`).
+    """
     merged = dict(base)
     for key, value in above.items():
         old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
+        if (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and all(value.get(k, old.get(k)) == old.get(k) for k in WHAT)
+        ):
             merged[key] = _merged(old, value)
         elif key in NAMED and isinstance(old, list) and isinstance(value, list):
             names = [member.get("name") for member in value]
@@ -119,13 +129,13 @@ def _value(text: str) -> Any:
         return text
 
 
-def _pinned(study: Study) -> Study:
+def _pinned(study: Study, planning: bool) -> Study:
     """The study with the digest of every dataset folder: a run's id covers the content of what it is trained on."""
     injections = {
-        name: injection.model_copy(update={"data": with_digest(injection.data)})
+        name: injection.model_copy(update={"data": with_digest(injection.data, planning=planning)})
         for name, injection in study.injections.items()
     }
-    pinned = study.model_copy(update={"data": with_digest(study.data), "injections": injections})
+    pinned = study.model_copy(update={"data": with_digest(study.data, planning=planning), "injections": injections})
     wanted = rules_of(study.protocol.benchmark).action_form
     for name, data in {"data": pinned.data, **{f"injections.{n}.data": i.data for n, i in injections.items()}}.items():
         if actions_of(data) != wanted:
@@ -137,10 +147,15 @@ def _pinned(study: Study) -> Study:
     return pinned
 
 
-def with_digest(data: Data) -> Data:
-    """The same data; of a folder, with the digest of its content."""
-    if not isinstance(data, Folder) or data.digest:
+def with_digest(data: Data, *, planning: bool = False) -> Data:
+    """The same data; of a folder, with the digest of its content, unless it is only planned with and not here."""
+    if not isinstance(data, Folder) or data.digest or (planning and absent(data)):
         return data
     from workbench.collect import resolved  # the simulator's module: only where a folder has to be read
 
     return resolved(data)
+
+
+def absent(data: Data) -> bool:
+    """Whether it is a folder that is not here."""
+    return isinstance(data, Folder) and not Path(data.path).expanduser().exists()

@@ -140,3 +140,17 @@ def test_without_the_library_there_is_one_sentence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "metaworld", None)
     with pytest.raises(UserError, match=r"pip install 'vla-workbench\[metaworld\]'"):
         open_env(PROTOCOL, 1)
+
+
+def test_a_task_that_is_forgotten_takes_nothing_from_those_that_are_played(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("workbench.benchmarks.metaworld.env.KEPT", 2)
+    first, second, third = (Start(task, 0, 404) for task in (*TASKS, "reach-v3"))
+    made = open_env(PROTOCOL, 2)
+    made.begin([first, second])
+    before = made.observe()["pixels"][1]
+    made.leave(0)
+    made.begin([third, None])  # the first one's camera goes
+    after = made.observe()["pixels"]
+    assert np.array_equal(after[1], before) and np.array_equal(after[0], made.first_frame(third))
+    assert before.std() > 10 and after[0].std() > 10
+    made.close()

@@ -156,3 +156,14 @@ def test_an_unknown_platform_is_refused_by_name():
     done = open_in_another_process(MUJOCO_GL="elg")
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "'elg'" in done.stdout and "'egl'" in done.stdout and "MUJOCO_GL" in done.stdout
+
+
+def test_a_camera_that_is_closed_takes_nothing_from_another_one():
+    world = World()
+    data = world.place(sample_layout(np.random.default_rng(0)))
+    kept, closed = Camera(world.model, SIDE), Camera(world.model, SIDE)
+    kept.aim(CAMERA)
+    before = kept.frame(data)  # and so its context is the current one
+    closed.close()
+    assert np.array_equal(kept.frame(data), before) and before.std() > 10
+    kept.close()

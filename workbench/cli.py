@@ -55,7 +55,7 @@ def run(
     if dry_run:
         from ablations.estimate_screen import show_estimate
 
-        show_estimate(read_study(study, changes), root, "terminal")
+        show_estimate(read_study(study, changes, planning=True), root, "terminal")
     else:
         from ablations.screen import run_study
 

@@ -55,16 +55,22 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="A policy folder that `workbench save` wrote.")],
     task: Annotated[list[str], typer.Option(help="Task family; repeat for several. Default: the policy's own.")] = [],  # noqa: B006
     episodes: Annotated[int | None, typer.Option(min=1, help="Episodes for each task. Default: the policy's.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder where episodes are kept; started again, only missing ones are played.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: none, this process plays.")
+    ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
     format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
 ) -> None:
-    """Play the policy in FOLDER and print the success of each task with its interval.
+    """Play the policy in FOLDER and print the success of each task with its interval, and episodes an hour.
 
-    Example: workbench evaluate my-policy --task reach --episodes 100
+    Example: workbench evaluate my-policy --task reach --episodes 100 --output results --workers 2
     """
-    from workbench.policy_screen import evaluate_policy
+    from workbench.policy_screen import Asked, evaluate_policy
 
-    evaluate_policy(folder, tuple(task), episodes, device, format)
+    evaluate_policy(folder, Asked(tuple(task), episodes, device, workers), output, format)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -99,28 +99,45 @@ class Table(Underway):
 
 def play(player: Player, protocol: Protocol, inputs: Inputs) -> Iterator[Played]:
     """Every episode of the manifest, in the order in which they end."""
+    check_chunk(player, protocol)
+    env = open_env(protocol, min(rules_of(protocol.benchmark).rows, len(protocol.manifest())))
+    try:
+        yield from play_rounds(env, player, inputs, [protocol.manifest()])
+    finally:
+        env.close()
+
+
+def check_chunk(player: Player, protocol: Protocol) -> None:
+    """Raises UserError where the protocol executes more actions of a chunk than the policy predicts."""
     chunk, executed = player.policy.head.chunk, protocol.n_action_steps
     if executed > chunk:
         raise UserError(
             f"The protocol plays {executed} actions of each chunk (n_action_steps), but the policy predicts {chunk}; "
             f"play at most {chunk}, or train with a larger chunk."
         )
-    waiting = deque(protocol.manifest())
+
+
+def play_rounds(
+    env: BenchmarkEnv, player: Player, inputs: Inputs, rounds: Iterable[Sequence[Start]]
+) -> Iterator[Played]:
+    """The episodes of each round, in the order in which they end; a round begins when the last one has ended.
+
+    Which episodes lie beside which, and so the last bits of what is computed for them together, is a function of the
+    round alone. Interventions look at the whole manifest of the protocol of `env`, whatever is played of it.
+    """
+    protocol = env.protocol
     given = Interventions(inputs, player.mean_colour, player.tasks, protocol.manifest())
-    env = open_env(protocol, min(rules_of(protocol.benchmark).rows, len(waiting)))
-    tables: dict[int, Table] = {}
-    try:
+    for starts in rounds:
+        waiting, tables = deque(starts), dict[int, Table]()
         while waiting or tables:
             pixels = _seat(env, tables, waiting, given)
             rows, seated = zip(*sorted(tables.items()), strict=True)
             shown = np.stack([given.shown(pixels[row], tables[row].still, tables[row].random) for row in rows])
-            action = np.zeros((executed, env.num_envs, len(env.rules.actions)))
+            action = np.zeros((protocol.n_action_steps, env.num_envs, len(env.rules.actions)))
             chunk_BKA = player.act(shown, [one.told for one in seated], noise=[one.noise for one in seated])
-            action[:, rows] = chunk_BKA[:, :executed].swapaxes(0, 1)
+            action[:, rows] = chunk_BKA[:, : protocol.n_action_steps].swapaxes(0, 1)
             for step in action:
                 yield from _advance(env, tables, step)
-    finally:
-        env.close()
 
 
 def play_expert(protocol: Protocol) -> Iterator[Played]:

@@ -23,8 +23,8 @@ from workbench.evaluate import Player
 from workbench.imitate import ActionScale
 from workbench.plan import Compute, Finetune, Inject, Inputs, actions_of
 from workbench.player import revive, training_plan
-from workbench.record import Record, moved_bits, write_json
-from workbench.spec import Spec, Value
+from workbench.record import Record, file_hash, moved_bits, write_json
+from workbench.spec import Spec, Value, digest
 from workbench.weights import checked_weights, read_tensors
 
 MODEL = "model.safetensors"
@@ -77,17 +77,30 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise
 
 
+def read_config(folder: Path) -> PolicyConfig:
+    """What a folder that `save_policy` wrote says of its policy; no weights are read. Raises UserError for another."""
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} is no policy folder: it has no config.json. `workbench save RUN FOLDER` writes one.")
+    try:
+        return PolicyConfig.model_validate(_read(folder / "config.json"))
+    except ValidationError as error:
+        raise UserError(f"{folder / 'config.json'} does not describe a policy: {error.errors()[0]['msg']}.") from error
+
+
+def policy_digest(folder: Path) -> str:
+    """Digest of all files of a policy folder that decide how it plays. Raises UserError where it has no weights."""
+    if not (folder / MODEL).is_file():
+        raise UserError(f"{folder / MODEL} is missing. Copy or save the policy again.")
+    files = [folder / "config.json", folder / MODEL, folder / "statistics.json", *(folder / "backbone").rglob("*")]
+    return digest({str(path.relative_to(folder)): file_hash(path) for path in files if path.is_file()})
+
+
 def load_policy(folder: Path, *, device: str = "auto") -> tuple[Player, PolicyConfig]:
     """The policy in a folder that `save_policy` wrote, ready to act on this machine's `device`.
 
     Raises UserError, naming the file, where something is missing, truncated or not what it should be.
     """
-    if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} is no policy folder: it has no config.json. `workbench save RUN FOLDER` writes one.")
-    try:
-        config = PolicyConfig.model_validate(_read(folder / "config.json"))
-    except ValidationError as error:
-        raise UserError(f"{folder / 'config.json'} does not describe a policy: {error.errors()[0]['msg']}.") from error
+    config = read_config(folder)
     player = revive(
         config.spec.model_copy(update={"backbone": f"{folder.resolve() / 'backbone'}"}),
         read_tensors(folder / MODEL),

@@ -137,5 +137,6 @@ class Camera:
         return box
 
     def close(self) -> None:
+        self.context.make_current()  # what is freed is the current context's, which may be another camera's
         self.draw.free()
         self.context.free()
