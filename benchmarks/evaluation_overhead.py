@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -102,18 +102,18 @@ def looped(env: BenchmarkEnv, player: Player, starts: Sequence[Start]) -> int:
 
 @dataclass
 class Clock:
-    """One way to play: what it took so far."""
+    """One way to play: how many episodes, and what each block of them took, in seconds."""
 
     play: Callable[[Sequence[Start]], int]
     episodes: int = 0
-    wall: float = 0.0
-    processor: float = 0.0
+    wall: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
 
     def take(self, starts: Sequence[Start]) -> None:
         wall, processor = time.perf_counter(), time.process_time()
         self.episodes += self.play(starts)
-        self.wall += time.perf_counter() - wall
-        self.processor += time.process_time() - processor
+        self.wall.append(time.perf_counter() - wall)
+        self.processor.append(time.process_time() - processor)
 
 
 def main() -> None:
@@ -147,12 +147,17 @@ def told(clocks: dict[str, Clock], env: StandIn) -> None:
     print(f"one control step {milliseconds(lambda: env.move(0, STILL)):.2f} ms of processor time, ", end="")
     print(f"one picture {milliseconds(lambda: env.look(0)):.2f} ms")
     for name, clock in clocks.items():
-        speed = clock.episodes / clock.wall * 3600
-        line = f"{name:7} {clock.episodes} episodes, {speed:,.0f} an hour; of the bare speed: "
-        line += f"{100 * reference.wall / clock.wall:.1f} % by the clock"
+        line = f"{name:7} {clock.episodes} episodes, {clock.episodes / sum(clock.wall) * 3600:,.0f} an hour; "
+        line += f"of the bare speed {ratio(reference.wall, clock.wall)} by the clock"
         if name != "remote":  # the simulator's share is another process's
-            line += f", {100 * reference.processor / clock.processor:.1f} % by processor time"
+            line += f", {ratio(reference.processor, clock.processor)} by processor time"
         print(line)
+
+
+def ratio(reference: list[float], taken: list[float]) -> str:
+    """Of the sums, and the median of the blocks, which a block that was disturbed does not move."""
+    blocks = np.median(np.array(reference) / np.array(taken))
+    return f"{100 * sum(reference) / sum(taken):.1f} % (median of blocks {100 * blocks:.1f} %)"
 
 
 def milliseconds(work: Callable[[], object], times: int = 50) -> float:

@@ -185,7 +185,7 @@ def test_what_is_no_study_file_is_said_so(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ready_made())
 def test_every_ready_made_study_means_runs_each_once(name: str):
-    study = read_study(name)
+    study = read_study(name, planning=True)
     runs = wanted(study)
     assert study.name == name
     assert len({run.id for run in runs}) == len(runs)
@@ -283,7 +283,7 @@ def test_a_name_that_nothing_has_is_refused_before_anything_runs(spec: Spec, sai
 
 def test_every_ready_made_study_names_only_what_there_is():
     for name in ready_made():
-        for run in wanted(read_study(name)):
+        for run in wanted(read_study(name, planning=True)):
             if isinstance(run.plan, Finetune | Inject):
                 check_names(run.plan.spec)
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from ablations.study_file import CONFIGS, read_study
+from workbench.benchmarks.contract import Protocol
 from workbench.errors import UserError
+from workbench.plan import Folder
 
 BASE = (CONFIGS / "smoke.toml").read_text()
 
@@ -80,3 +82,18 @@ def test_fields_are_changed_from_the_command_line():
 def test_a_wrong_change_is_one_plain_sentence(change: str, message: str):
     with pytest.raises(UserError, match=message):
         read_study("smoke", [change])
+
+
+def test_other_data_or_another_benchmark_replace_those_of_the_study_that_is_extended(tmp_path: Path):
+    """Their fields mean other things: a folder has no `episodes`, another benchmark other tasks."""
+    study = read_study("vlm4vla-bridge", planning=True)
+    assert study.data == Folder(path="data/bridge")
+    assert study.protocol == Protocol(benchmark="simpler-bridge") and study.budget.chunk == 4
+    assert study.budget.learning_rate == 2e-5 and study.base.backbone.startswith("Qwen/")
+    assert {arm.name for arm in study.arms} == {arm.name for arm in read_study("modality").arms}
+
+
+def test_data_that_is_not_here_can_be_planned_with_and_not_run(tmp_path: Path):
+    assert isinstance(data := read_study("vlm4vla-libero", planning=True).data, Folder) and not data.digest
+    with pytest.raises(UserError, match="There is nothing at data/libero_10"):
+        read_study("vlm4vla-libero")

@@ -111,7 +111,9 @@ def longest_first(protocol: Protocol) -> list[Start]:
     return sorted(protocol.manifest(), key=lambda start: -horizons[start.task])
 
 
-def perform(performers: Mapping[str, Performer], rounds: Sequence[Round], *, workers: int | None) -> Generator[Told, None, None]:
+def perform(
+    performers: Mapping[str, Performer], rounds: Sequence[Round], *, workers: int | None
+) -> Generator[Told, None, None]:
     """The wanted outcomes of all rounds as they come: from this process, or from `workers` others.
 
     Closing the iterator (or Ctrl-C) ends the workers. A worker that dies leaves its round to another one, once. Raises
