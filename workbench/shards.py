@@ -1,7 +1,7 @@
 """Episodes played in worker processes: rounds of starts are given out, outcomes come back as episodes end.
 
-A round is a function of the order of the starts alone. It is played whole by one worker, with nothing beside it, so
-that an outcome is the same, bit for bit, however many workers there are. No torch is imported here: workers do that.
+A round is a function of the order of the starts alone, and one worker plays it whole: an outcome is the same, bit for
+bit, however many workers there are. No torch is imported here: workers do that.
 """
 
 import multiprocessing
@@ -12,7 +12,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -24,8 +24,7 @@ from workbench.errors import RunFailed, UserError
 
 Play = Callable[[Sequence[Start]], Iterator[Outcome]]
 """Plays the episodes of one round and yields their outcomes as they end."""
-SHARE = 16
-"""Rounds that a manifest is cut into at least, where it is long enough: the last ones fill the workers evenly."""
+SHARE = 16  # rounds that a long manifest is cut into at least: the last ones fill the workers evenly
 
 
 class Performer(ABC):
@@ -169,10 +168,8 @@ class _Crew:
             worker = self.free.pop()
             one = self.waiting.popleft()
             self.busy.append((worker, one))
-            try:
+            with suppress(OSError):  # it died between two rounds; listening tells so
                 worker.line.send((one.who, one.starts))
-            except OSError:  # it died between two rounds; listening tells so
-                pass
         return bool(self.busy)
 
     def listen(self) -> Told | None:
@@ -183,13 +180,11 @@ class _Crew:
         try:
             said = worker.line.recv()
         except (EOFError, OSError):
-            self._replace(worker, one)
-            return None
+            return self._replace(worker, one)
         if isinstance(said, Exception):
             raise said
         if said is None:
-            self.free.append(worker)
-            return None
+            return self.free.append(worker)
         told = Told(one.who, said)
         self.busy.append((worker, replace(one, wanted=one.wanted - {told.start})))
         return told if told.start in one.wanted else None
@@ -200,8 +195,8 @@ class _Crew:
         if one.died:
             raise UserError(
                 f"Two worker processes died, the last one with exit code {worker.process.exitcode}, while {one.who} "
-                f"played episodes from {one.starts[0].task} {one.starts[0].initial_state} on: they may have run out "
-                "of memory. Try fewer workers; what is recorded is kept."
+                f"played {one.starts[0].task} {one.starts[0].initial_state} and those beside it: memory may have run "
+                "out. Try fewer workers; what is recorded is kept."
             )
         if one.wanted:
             self.waiting.appendleft(replace(one, died=True))

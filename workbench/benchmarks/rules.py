@@ -34,7 +34,7 @@ class Rules(Value):
     world: str
     extra: str | None = None
     robot: str
-    fps: float = Field(gt=0)
+    fps: int = Field(gt=0)
     initial_states: int = Field(ge=1)
     n_action_steps: int = Field(ge=1)
     settling_steps: int = Field(default=0, ge=0)
