@@ -116,6 +116,8 @@ def test_a_line_that_was_torn_off_is_dropped_and_its_episode_is_missing_again(tm
     with open_journal(tmp_path, manifest="m", policy="p") as journal:
         assert journal.played == {start: played(start) for start in STARTS[:3]}
         journal.add(played(STARTS[3]))
+    with open_journal(tmp_path, manifest="m", policy="p") as journal:
+        assert journal.played == {start: played(start) for start in STARTS[:4]}
     lines = (tmp_path / EPISODES).read_text().splitlines()
     assert len(lines) == 5 and json.loads(lines[0]) == {"manifest": "m", "policy": "p"}
 

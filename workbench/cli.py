@@ -8,6 +8,7 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from ablations.cli_arms import app as arms
+from ablations.cli_duel import app as duels
 from ablations.cli_encoders import app as encoders
 from workbench.cli_data import app as data
 from workbench.cli_policy import app as policies
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.add_typer(encoders, name="encoders")
 app.add_typer(data, name="data")
 app.add_typer(arms)
+app.add_typer(duels)
 app.add_typer(probes)
 app.add_typer(policies)
 

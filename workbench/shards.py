@@ -20,6 +20,7 @@ from pathlib import Path
 
 from workbench.benchmarks.contract import Outcome, Protocol, Start
 from workbench.benchmarks.rules import rules_of
+from workbench.engines.local import end_with_parent
 from workbench.errors import RunFailed, UserError
 
 Play = Callable[[Sequence[Start]], Iterator[Outcome]]
@@ -220,7 +221,7 @@ def _hire(performers: Mapping[str, Performer]) -> _Worker:
 
 def _work(line: Connection, performers: Mapping[str, Performer]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     opened: dict[str, Play] = {}
     with ExitStack() as stack:
         while True:
@@ -240,11 +241,3 @@ def _sendable(error: Exception) -> Exception:
     if isinstance(error, UserError | RunFailed):
         return UserError(str(error))
     return RuntimeError("".join(traceback.format_exception(error)))
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot stop its workers; without it, a worker would go on beside those of the next start."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

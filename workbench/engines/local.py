@@ -124,7 +124,7 @@ def _hire(root: Path) -> _Worker:
 
 def _work(line: Connection, root: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     while True:
         id, job = line.recv()
         try:
@@ -156,7 +156,7 @@ def _ended(id: str, error: Exception, folder: Path) -> Event:
             return Event(id, "broken", error="".join(traceback.format_exception(error)))
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A killed parent cannot stop its workers; without it, a worker would go on beside those of the next start."""
     parent = multiprocessing.parent_process()
     assert parent is not None
