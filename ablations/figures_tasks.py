@@ -7,6 +7,7 @@ from ablations.notation import SCREENING
 from ablations.table import Table
 
 CELL_WIDTH, CELL_HEIGHT = 1.0, 0.34  # inches
+LONG = 10  # letters of a task's name from which on the names are turned, or they would run into each other
 DARK = 0.6  # a share from here on is written in white
 
 
@@ -23,7 +24,8 @@ def tasks(table: Table) -> Canvas:
         mark = SCREENING if played[row].screening else ""
         color = "white" if share >= DARK else "black"
         axes.text(column, row, f"{100 * share:.1f}{mark}", ha="center", va="center", fontsize=8, color=color)
-    axes.set_xticks(range(len(names)), names)
+    turned = {"rotation": 25, "ha": "left"} if max(map(len, names), default=0) >= LONG else {}
+    axes.set_xticks(range(len(names)), names, **turned)
     axes.set_yticks(range(len(played)), [arm.name for arm in played])
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)
