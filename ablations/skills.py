@@ -14,7 +14,7 @@ from ablations.beside import TRAINED, contrast_of
 from ablations.study import Study, Wanted, wanted
 from ablations.table import Figure, Table
 from workbench.errors import UserError
-from workbench.plan import Expert, Inject
+from workbench.plan import Expert, Inject, kept_aside
 from workbench.probes.correlation import Correlation, rank_correlation
 from workbench.skills.facts import SKILLS
 from workbench.skills.scores import Scores
@@ -67,7 +67,7 @@ def skills_study(study: Study, skills: Sequence[str], seeds: Sequence[int]) -> S
 def held_out(study: Study) -> Expert:
     """Demonstrations that neither the injections nor the policies nor their rollouts have seen."""
     assert isinstance(study.data, Expert), "skills_study refuses others"
-    return Expert(tasks=study.data.tasks, episodes=EPISODES, split="selection", privileged=True)
+    return kept_aside(study.data, EPISODES)
 
 
 def finetunings(study: Study) -> Mapping[str, Wanted]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tables import REACH, RULES, tables
+from tables import RULES, tables
 
 from workbench.benchmarks.contract import Outcome, Protocol, Start
 from workbench.benchmarks.tabletop.env import TabletopVectorEnv
@@ -234,7 +234,8 @@ def test_a_policy_that_is_asked_for_something_else_in_mid_chunk_looks_again_firs
     player: Player, monkeypatch: pytest.MonkeyPatch
 ):
     told: list[tuple[int, str]] = []
-    env = Chain(REACH, 1)
+    protocol = Protocol(tasks=("reach",), initial_states=1, n_action_steps=3)
+    env = Chain(protocol, 1)
     monkeypatch.setattr("workbench.evaluate.open_env", lambda protocol, count: env)
 
     class Witness(Player):
@@ -243,7 +244,6 @@ def test_a_policy_that_is_asked_for_something_else_in_mid_chunk_looks_again_firs
             return np.zeros((1, CHUNK, 7))
 
     fields = {name: getattr(player, name) for name in ("policy", "backbone", "scale", "mean_colour", "spot")}
-    protocol = Protocol(tasks=("reach",), initial_states=1, n_action_steps=3)
     (played,) = play(Witness(**fields), protocol, Inputs())
     first = env.sentence(played.start)
     assert told[:3] == [(0, first), (2, "go on with the next"), (5, "go on with the next")]

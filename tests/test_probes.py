@@ -205,7 +205,7 @@ class Runs:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     root = tmp_path_factory.mktemp("probed")
-    data, budget = Expert(episodes=2), Budget(steps=2, batch=4, learning_rate=3e-3, warmup_steps=0)
+    data, budget = Expert(tasks=("reach",), episodes=2), Budget(steps=2, batch=4, learning_rate=3e-3, warmup_steps=0)
     collect(data, collected_folder(root, data))
     protocol = Protocol(tasks=("reach",), initial_states=1)
     inject = Inject(spec=Spec(vision=Slot(tune=Full())), data=data, budget=budget)
@@ -218,6 +218,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 @pytest.fixture(scope="module")
 def material(runs: Runs) -> Material:
     return gather(runs.root, probed_data(Expert(tasks=("reach",)), EPISODES), EPISODES)
+
+
+def test_what_is_probed_is_of_the_same_benchmark_and_seen_as_it_was_learned_from():
+    trained = Expert(benchmark="metaworld-mt10", tasks=("reach-v3",), camera="corner2 64x64", render="official")
+    probed = probed_data(trained, 9)
+    assert probed == trained.model_copy(update={"episodes": 9, "split": "selection", "noise": 0.3})
+    assert probed_data(Expert(tasks=("reach",)), 9).model_dump()["privileged"] is True
 
 
 @pytest.fixture(scope="module")
@@ -236,7 +243,7 @@ def test_material_is_of_the_selection_split_and_shows_every_colour(material: Mat
 
 
 def test_a_folder_without_privileged_columns_is_read_for_what_it_has(tmp_path: Path):
-    plain = Folder(path=str(collect(Expert(episodes=24, split="selection"), tmp_path / "plain")))
+    plain = Folder(path=str(collect(Expert(tasks=("reach",), episodes=24, split="selection"), tmp_path / "plain")))
     assert probed_data(plain, 20) == plain
     seen = gather(tmp_path, plain, 20)
     assert set(seen.targets) == {"state", "action"} and len(set(seen.episode_N)) == 20 and not seen.privileged

@@ -69,6 +69,12 @@ class Expert(Value):
         return self
 
 
+def kept_aside(recipe: Expert, episodes: int) -> Expert:
+    """Demonstrations of the same tasks, seen alike, from the selection episodes, with all that the simulator tells."""
+    shared = {name: getattr(recipe, name) for name in ("benchmark", "tasks", "camera", "render")}
+    return Expert(**shared, episodes=episodes, split="selection", privileged=rules_of(recipe.benchmark).privileged)
+
+
 class Folder(Value):
     """A data set on disk, of any format. Its content's digest is part of the run's id, its path is not.
 

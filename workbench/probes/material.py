@@ -10,7 +10,7 @@ from workbench.collect import collect, open_data
 from workbench.data.contract import Frames
 from workbench.data.lerobot import Dataset, open_dataset
 from workbench.errors import UserError
-from workbench.plan import Data, Expert
+from workbench.plan import Data, Expert, kept_aside
 from workbench.probes.linear import Parts, Target, split
 from workbench.record import collected_folder
 from workbench.scene import COLOURS, DEPTH, THINGS, Scenes, read_scenes
@@ -56,7 +56,7 @@ class Material:
 def probed_data(data: Data, episodes: int) -> Data:
     """Demonstrations of the same tasks from initial states of the selection split; of a folder the folder itself."""
     if isinstance(data, Expert):
-        return Expert(tasks=data.tasks, episodes=episodes, split="selection", privileged=True)
+        return kept_aside(data, episodes)
     return data
 
 
