@@ -4,10 +4,6 @@ A round is a function of the order of the starts alone, and one worker plays it 
 bit, however many workers there are. No torch is imported here: workers do that.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 import traceback
 from abc import ABC, abstractmethod
 from collections import deque
@@ -20,7 +16,7 @@ from pathlib import Path
 
 from workbench.benchmarks.contract import Outcome, Protocol, Start
 from workbench.benchmarks.rules import rules_of
-from workbench.engines.local import end_with_parent
+from workbench.engines.local import hired
 from workbench.errors import RunFailed, UserError
 
 Play = Callable[[Sequence[Start]], Iterator[Outcome]]
@@ -164,7 +160,7 @@ class _Crew:
         while self.waiting and len(self.busy) < workers:
             self.free = [worker for worker in self.free if worker.process.is_alive()]
             if not self.free:
-                self.hired.append(_hire(self.performers))
+                self.hired.append(_Worker(*hired(_work, self.performers)))
                 self.free.append(self.hired[-1])
             worker = self.free.pop()
             one = self.waiting.popleft()
@@ -209,19 +205,7 @@ class _Crew:
             worker.line.close()
 
 
-def _hire(performers: Mapping[str, Performer]) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, performers), daemon=True)
-    process.start()
-    theirs.close()  # or its death would not end the line
-    return _Worker(process, ours)
-
-
 def _work(line: Connection, performers: Mapping[str, Performer]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=end_with_parent, daemon=True).start()
     opened: dict[str, Play] = {}
     with ExitStack() as stack:
         while True:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import Any
 
 from workbench.errors import UserError
 from workbench.plan import Expert, Job, job_id, needs
@@ -84,7 +85,7 @@ class _Crew:
 
     def start(self, id: str, job: Job) -> None:
         self.free = [worker for worker in self.free if worker.process.is_alive()]
-        worker = self.free.pop() if self.free else _hire(self.root)
+        worker = self.free.pop() if self.free else _Worker(*hired(_work, self.root))
         self.busy[id] = worker
         worker.line.send((id, job))
 
@@ -112,19 +113,24 @@ class _Crew:
             worker.line.close()
 
 
-def _hire(root: Path) -> _Worker:
+def hired(work: Callable[[Connection, Any], None], given: Any) -> tuple[SpawnProcess, Connection]:
+    """A new process of one thread that does `work` with `given`, and the line to it."""
     context = multiprocessing.get_context("spawn")
     os.environ["OMP_NUM_THREADS"] = "1"
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, root), daemon=True)
+    process = context.Process(target=_serve, args=(work, theirs, given), daemon=True)
     process.start()
     theirs.close()  # or its death would not end the line
-    return _Worker(process, ours)
+    return process, ours
+
+
+def _serve(work: Callable[[Connection, Any], None], line: Connection, given: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    work(line, given)
 
 
 def _work(line: Connection, root: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    threading.Thread(target=end_with_parent, daemon=True).start()
     while True:
         id, job = line.recv()
         try:
@@ -156,7 +162,7 @@ def _ended(id: str, error: Exception, folder: Path) -> Event:
             return Event(id, "broken", error="".join(traceback.format_exception(error)))
 
 
-def end_with_parent() -> None:
+def _end_with_parent() -> None:
     """A killed parent cannot stop its workers; without it, a worker would go on beside those of the next start."""
     parent = multiprocessing.parent_process()
     assert parent is not None
