@@ -62,13 +62,13 @@ def done(plan: Plan, root: Path) -> Record:
     return open_record(root, run_id(plan))
 
 
-RUN_ITSELF = ("process_peak_mib", "episodes_sha256")
+RUN_ITSELF = ("process_peak_mib", "episodes_sha256", "provenance")
 """What differs between two runs of the same plan: memory, and a file that holds seconds."""
 
 
 def timeless(record: Record) -> dict[str, Any]:
     """All that a record says but the wall-clock and the memory of the process that it ran in."""
-    log = [{k: v for k, v in row.items() if k != "train/update_s"} for row in read_log(record.folder)]
+    log = [{k: v for k, v in row.items() if not k.endswith("_s")} for row in read_log(record.folder)]
     outcomes = [{k: v for k, v in asdict(outcome).items() if k != "seconds"} for outcome in record.outcomes()]
     result = {k: v for k, v in record.result.items() if "seconds" not in k and k not in RUN_ITSELF}
     return {"log": log, "outcomes": outcomes, "result": result, "ledger": record.ledger()}
@@ -206,7 +206,10 @@ def test_an_interrupted_run_is_unfinished_and_starting_again_gives_the_same_resu
 def test_progress_is_reported_to_the_last_step_and_episode(root):
     told: list[tuple[str, int, int]] = []
     execute(finetune(), root, lambda *now: told.append(now))
-    assert told == [("training", i, 5) for i in range(1, 6)] + [("playing", i, 3) for i in range(1, 4)]
+    assert told == [("training", i, 5) for i in range(1, 6)] + [
+        *(("playing", i, 3) for i in range(1, 4)),
+        ("recording", 0, 1),
+    ]
 
 
 def test_demonstrations_with_another_kind_of_action_are_refused(root, tmp_path):
@@ -276,9 +279,9 @@ def test_demonstrations_are_shuffled_by_the_seed_of_the_run(root, monkeypatch):
     seeds: list[int] = []
     batches = Demonstrations.batches
 
-    def watched(self, size, *, seed):
+    def watched(self, size, *, seed, **more):
         seeds.append(seed)
-        return batches(self, size, seed=seed)
+        return batches(self, size, seed=seed, **more)
 
     monkeypatch.setattr(Demonstrations, "batches", watched)
     done(finetune(seed=5), root)

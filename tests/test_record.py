@@ -110,12 +110,24 @@ def test_an_unknown_run_is_refused_with_those_that_are_finished(small_run: Small
         open_record(small_run.root, "abc")
 
 
-def test_a_run_that_starts_over_keeps_nothing_of_an_interrupted_one(tmp_path: Path, small_run: SmallRun):
-    folder = tmp_path / run_id(small_run.plan)
-    folder.mkdir()
-    (folder / "log.jsonl").write_text("half a li")
+def interrupted(root: Path, plan: Finetune, *names: str) -> Path:
+    folder = root / run_id(plan)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("half a li")
+    return folder
+
+
+def test_a_run_without_checkpoints_keeps_nothing_of_an_interrupted_one(tmp_path: Path, small_run: SmallRun):
+    folder = interrupted(tmp_path, small_run.plan, "log.jsonl", "ledger.json", "films/film.gif")
     assert begin(tmp_path, small_run.plan) == folder
     assert [path.name for path in folder.iterdir()] == ["plan.json"]
+
+
+def test_a_run_with_checkpoints_keeps_these_and_its_log(tmp_path: Path, small_run: SmallRun):
+    folder = interrupted(tmp_path, small_run.plan, "log.jsonl", "ledger.json", "checkpoints/1", "films/film.gif")
+    assert begin(tmp_path, small_run.plan) == folder
+    assert {path.name for path in folder.iterdir()} == {"plan.json", "checkpoints", "log.jsonl"}
 
 
 def test_a_file_that_cannot_be_written_whole_leaves_the_old_one(tmp_path: Path):

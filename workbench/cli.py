@@ -156,13 +156,28 @@ def show(
     root: Root = Path("runs"),
     format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
 ) -> None:
-    """Print one run: its plan, the ledger of its slots, its result.
+    """Print one run: its plan, the ledger of its slots, its result, where it comes from.
 
     Example: workbench show 3f2a91c0b7de
     """
-    from workbench.screen import show_run
+    from workbench.record_screen import show_run
 
     show_run(run, root, format)
+
+
+@app.command()
+def reproduce(
+    run: Annotated[str, typer.Argument(help="The id of a finished run.")],
+    root: Root = Path("runs"),
+    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+) -> None:
+    """Carry out a recorded run again, beside it, and compare weights, losses and episodes. Exit code 1 if they differ.
+
+    Example: workbench reproduce 3f2a91c0b7de
+    """
+    from workbench.record_screen import show_reproduction
+
+    raise typer.Exit(0 if show_reproduction(run, root, format) else 1)
 
 
 @app.command()

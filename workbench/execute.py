@@ -1,40 +1,35 @@
 """One run: seed → build → train → evaluate → record. Called in a worker process, or directly."""
 
-import json
-import platform
 import resource
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Protocol
 from workbench.build import build
 from workbench.collect import open_data
-from workbench.compute import Place, place
+from workbench.compute import place
 from workbench.disjoint import check_disjoint
 from workbench.errors import RunFailed, UserError
 from workbench.evaluate import Played, Player, in_manifest_order, play, play_expert
 from workbench.film import write_films
+from workbench.fit import Fit
 from workbench.imitate import ActionScale
 from workbench.interventions import for_training
-from workbench.ledger import Audit
-from workbench.lesson import Lesson, demonstrations, injection
+from workbench.lesson import demonstrations, injection
 from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, Replay, actions_of, needs, run_id
 from workbench.player import player_of
 from workbench.policy import Policy
-from workbench.record import begin, open_record, write_episodes, write_json
-from workbench.revision import revision
+from workbench.provenance import command, hardware, machine, now
+from workbench.record import CHECKPOINTS, RECORDING, begin, open_record, write_episodes, write_json
 from workbench.stages import keep_adapters
-from workbench.train import Step, train
 from workbench.weights import save_weights
 
 Report = Callable[[str, int, int], None]
@@ -51,7 +46,7 @@ class Trained:
 def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: None) -> None:
     """Carry out `plan` and write its record under `root`. A run that met NaN is recorded as failed."""
     check_disjoint(plan, root, run=run_id(plan))
-    began, folder = time.perf_counter(), begin(root, plan)
+    began, started, folder = time.perf_counter(), now(), begin(root, plan)
     try:
         for id in needs(plan):
             if error := open_record(root, id).error:
@@ -69,19 +64,10 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
         result = {"error": f"{type(error).__name__}: {error}", "episodes": 0}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     result |= {"seconds": round(time.perf_counter() - began, 3), "process_peak_mib": peak, "machine": machine()}
+    result["provenance"] = {"command": command(), "began": started, "ended": now(), "hardware": hardware()}
+    report(RECORDING, 0, 1)
     write_json(folder / "result.json", result)
-
-
-def machine() -> dict[str, Any]:
-    """What a figure may depend on: code, versions, processor, threads."""
-    packages = ("torch", "transformers", "timm", "peft", "mujoco", "numpy")
-    return {
-        "revision": revision(),
-        "python": platform.python_version(),
-        "processor": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "packages": {name: version(name) for name in packages},
-    }
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) -> dict[str, Any]:
@@ -110,9 +96,7 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
     else:
         state = dataset.statistics["observation.state"]
         lesson = injection(plan, policy, frames, scale=scale, state=state, backbone=backbone, spot=spot)
-    began = time.perf_counter()
-    losses = _fit(plan, policy, lesson, spot, folder, report)
-    training_seconds = time.perf_counter() - began
+    fitted = Fit(plan, policy, lesson, spot, folder).run(lambda done: report("training", done, plan.budget.steps))
     result: dict[str, Any] = {
         "weights_sha256": save_weights(policy, folder),
         "data_digest": dataset.digest,
@@ -123,9 +107,12 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         "prompt": backbone.chat,
         "passes": list(backbone.passes),
         "unused_parameters": backbone.unused_parameters,
-        "final_loss": float(np.mean(losses[-20:])),
+        "final_loss": float(np.mean(fitted.losses[-20:])),
         "samples": plan.budget.steps * plan.budget.batch,
-        "training_seconds": round(training_seconds, 3),
+        "training_seconds": round(fitted.seconds.total, 3),
+        "training_seconds_of": {name: round(value, 3) for name, value in asdict(fitted.seconds).items()},
+        "resumed": fitted.resumed,
+        "checkpoints_refused": fitted.refused,
         "episodes": 0,
     }
     for name, text in lesson.products.items():
@@ -138,39 +125,6 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         player = Player(policy, backbone, scale, colour, spot, tasks)
         result |= _played(play(player, plan.protocol, inputs), plan.protocol, folder, report)
     return result
-
-
-def _fit(
-    plan: Finetune | Inject, policy: Policy, lesson: Lesson, spot: Place, folder: Path, report: Report
-) -> list[float]:
-    """Trains the policy under audit, writes log and ledger, and returns the loss of every step."""
-
-    def loss(batch: Any) -> Mapping[str, Tensor]:
-        with spot.autocast():
-            return lesson.loss(batch)
-
-    audit, losses = Audit(policy, plan.spec, still=lesson.still), list[float]()
-    with (folder / "log.jsonl").open("w", buffering=1) as log, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(plan.seed)  # layers that draw while they train (dropout) know the global generator only
-        for step in train(
-            lesson.model,
-            lesson.batches,
-            loss=loss,
-            budget=plan.budget,
-            rate_of=lambda name: lesson.rate_of(name, plan.spec),
-            after_backward=lambda: audit.after_backward(policy),
-        ):
-            log.write(json.dumps(_logged(step)) + "\n")
-            losses.append(step.loss)
-            report("training", step.index + 1, plan.budget.steps)
-    write_json(folder / "ledger.json", audit.close(policy).as_json())
-    return losses
-
-
-def _logged(step: Step) -> dict[str, float]:
-    row = {"train/step": step.index, "train/loss": step.loss, "train/grad_norm": step.grad_norm}
-    row |= {"train/lr": step.learning_rate, "train/update_s": round(step.seconds, 5)}
-    return row | {f"train/{name}": part for name, part in step.parts.items()}
 
 
 def _evaluate_again(plan: Evaluate, root: Path, folder: Path, report: Report) -> dict[str, Any]:

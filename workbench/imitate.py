@@ -57,10 +57,16 @@ class ActionScale:
         return arm if closed_BK is None else np.concatenate([arm, np.where(closed_BK, 1.0, -1.0)[..., None]], axis=-1)
 
 
-def shuffled_rows(count: int, size: int, *, seed: int) -> Iterator[Tensor]:
-    """Endless batches `[size]` of `count` rows, shuffled anew each epoch; one may cross from an epoch into the next."""
+def shuffled_rows(count: int, size: int, *, seed: int, skip: int = 0) -> Iterator[Tensor]:
+    """Endless batches `[size]` of `count` rows, shuffled anew each epoch; one may cross from an epoch into the next.
+
+    `skip` leaves the first batches out: the others are the same.
+    """
     random = np.random.default_rng(seed)
     order = np.empty(0, np.int64)
+    for _ in range(-(-skip * size // count)):
+        order = random.permutation(count)
+    order = order[len(order) - (-skip * size % count) :]
     while True:
         while len(order) < size:
             order = np.concatenate([order, random.permutation(count)])
@@ -69,7 +75,10 @@ def shuffled_rows(count: int, size: int, *, seed: int) -> Iterator[Tensor]:
 
 
 class Demonstrations:
-    """Frames in memory, tokenised once; `batches(seed)` shuffles them anew each epoch, the same for the same seed."""
+    """Frames in memory, tokenised once; `batches(seed)` shuffles them anew each epoch, the same for the same seed.
+
+    `skip` leaves the first batches out.
+    """
 
     def __init__(self, frames: Frames, scale: ActionScale, *, backbone: Backbone, chunk: int):
         action, padded = frames.chunks(chunk)
@@ -79,8 +88,8 @@ class Demonstrations:
         self.task = torch.from_numpy(frames.task_index)
         self.words = backbone.tokenize(frames.tasks)
 
-    def batches(self, size: int, *, seed: int) -> Iterator[Batch]:
-        for rows in shuffled_rows(len(self.image), size, seed=seed):
+    def batches(self, size: int, *, seed: int, skip: int = 0) -> Iterator[Batch]:
+        for rows in shuffled_rows(len(self.image), size, seed=seed, skip=skip):
             words = self.task[rows]
             yield Batch(
                 self.image[rows],

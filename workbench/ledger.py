@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -95,6 +95,14 @@ class Audit:
         self.trainable = {key for key, parameter in policy.named_parameters() if parameter.requires_grad}
         self.seen: set[str] = set()
         self.steps = 0
+
+    def state(self) -> dict[str, Any]:
+        """What was seen so far (JSON), for a training that is taken up again."""
+        return {"before": self.before, "seen": sorted(self.seen), "steps": self.steps}
+
+    def take_up(self, state: Mapping[str, Any]) -> None:
+        """Go on with what an earlier attempt at the same training had seen."""
+        self.seen, self.steps = set(state["seen"]), state["steps"]
 
     def after_backward(self, policy: Policy) -> None:
         """Raises `LedgerBroken` where a frozen tensor has a gradient, or a trainable one still has none."""

@@ -25,18 +25,24 @@ POLICY, OBJECTIVE = "policy", "objective"
 
 @dataclass(frozen=True)
 class Lesson:
-    """The module that is trained, its endless batches, and the parts of the loss of one.
+    """The module that is trained, its endless batches from any step on, and the parts of the loss of one.
 
     `still`: nothing is to be learned, and a trained slot need not move. `products` are files that go with the result,
     `told` figures about what was learned from.
     """
 
     model: nn.Module
-    batches: Iterator[Any]
+    batches: Callable[[int], Iterator[Any]]
     loss: Callable[[Any], Mapping[str, Tensor]]
     still: bool = False
     products: Mapping[str, str] = field(default_factory=dict)
     told: Mapping[str, float] = field(default_factory=dict)
+
+    def changing(self) -> dict[str, Tensor]:
+        """All that a step may change: what is trained, all buffers, and an objective, which may move a teacher."""
+        parameters = self.model.named_parameters()
+        moving = {name: p for name, p in parameters if p.requires_grad or name.startswith(f"{OBJECTIVE}.")}
+        return moving | dict(self.model.named_buffers())
 
     @staticmethod
     def rate_of(parameter: str, spec: Spec) -> float:
@@ -52,7 +58,7 @@ def demonstrations(
     data = Demonstrations(frames, scale, backbone=backbone, chunk=plan.budget.chunk)
     return Lesson(
         nn.ModuleDict({POLICY: policy}),
-        data.batches(plan.budget.batch, seed=plan.seed),
+        lambda skip: data.batches(plan.budget.batch, seed=plan.seed, skip=skip),
         lambda batch: imitation_loss(policy, batch.to(spot.device)),
     )
 
@@ -74,7 +80,9 @@ def injection(
     objective = build_objective(plan.objective, given, seed=plan.seed).to(spot.device)
     return Lesson(
         nn.ModuleDict({POLICY: policy, OBJECTIVE: objective}),
-        moments.batches(plan.budget.batch, seed=plan.seed, device=spot.device, augmentation=plan.augmentation),
+        lambda skip: moments.batches(
+            plan.budget.batch, seed=plan.seed, device=spot.device, augmentation=plan.augmentation, skip=skip
+        ),
         lambda signals: objective.loss(policy, signals),
         still=facts(plan.objective).still,
         products=objective.products(),

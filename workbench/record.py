@@ -16,6 +16,10 @@ from workbench.errors import UserError
 from workbench.plan import Expert, Inject, Job, Plan, job_id, run_id
 
 EPISODES = "episodes.jsonl"
+LOG = "log.jsonl"
+CHECKPOINTS = "checkpoints"
+RECORDING = "recording"
+"""The stage that a run tells right before it writes its result: who has lost the right to it is stopped there."""
 _PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
 
 
@@ -116,12 +120,15 @@ def open_record(root: Path, id: str) -> Record:
 
 
 def begin(root: Path, plan: Plan) -> Path:
-    """An empty folder for a run that starts over; what an interrupted one left is removed."""
-    folder = root / run_id(plan)
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    write_json(folder / "plan.json", plan.model_dump(mode="json"))
+    """The folder for a run that starts, or goes on: of an interrupted one its checkpoints and its log are left."""
+    folder, value = root / run_id(plan), plan.model_dump(mode="json")
+    folder.mkdir(parents=True, exist_ok=True)
+    goes_on = (folder / CHECKPOINTS).is_dir()
+    for path in folder.iterdir():
+        if goes_on and path.name in (CHECKPOINTS, LOG):
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_json(folder / "plan.json", value)
     return folder
 
 
@@ -132,5 +139,5 @@ def write_episodes(folder: Path, outcomes: Iterable[Outcome]) -> str:
 
 
 def read_log(folder: Path) -> Iterator[dict[str, Any]]:
-    for line in (folder / "log.jsonl").read_text().splitlines():
+    for line in (folder / LOG).read_text().splitlines():
         yield json.loads(line)

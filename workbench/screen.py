@@ -14,7 +14,7 @@ from rich.table import Table
 
 from workbench.errors import UserError
 from workbench.plan import Expert
-from workbench.record import moved_bits, open_record
+from workbench.record import moved_bits
 
 console = Console()
 
@@ -83,32 +83,6 @@ def pretrain_backbone(output: Path, scenes: int | None, steps: int | None, seed:
     scores = json.loads((output / "recipe.json").read_text())["scores"]
     console.print("  ".join(f"{name} {value:.3g}" for name, value in scores.items()))
     console.print(f'The backbone lies in {output}; a study uses it as: backbone = "{output.resolve()}"')
-
-
-def show_run(id: str, root: Path, format: Literal["terminal", "json"]) -> None:
-    record = open_record(root, id)
-    ledger = record.ledger() if record.error is None else {"rows": []}
-    plain = {"id": id, "plan": record.plan.model_dump(mode="json"), "ledger": ledger, "result": record.result}
-    if format == "json":
-        print(json.dumps(plain, indent=1))
-        return
-    console.print(f"[bold]{record.plan.kind}[/bold] {id}  {record.folder}")
-    if record.error:
-        console.print(f"[red]failed[/red]: {record.error}")
-        return
-    console.print(ledger_table(ledger))
-    for key in (
-        "success",
-        "episodes",
-        "final_loss",
-        "samples",
-        "training_seconds",
-        "playing_seconds",
-        "manifest",
-        "data_digest",
-    ):
-        if key in record.result:
-            console.print(f"  {key}: {record.result[key]}")
 
 
 def inspect_backbone(name: str, vision: str | None, config_only: bool, format: Literal["terminal", "json"]) -> None:

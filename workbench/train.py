@@ -6,7 +6,7 @@ It knows no slots, no arms and no files: it takes a module, batches and a loss, 
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import torch
@@ -19,15 +19,37 @@ Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
+class Seconds:
+    """Wall-clock time by what it was spent on. On a GPU, which runs behind, the optimiser's is the next step's."""
+
+    data: float = 0.0
+    forward: float = 0.0
+    backward: float = 0.0
+    optimiser: float = 0.0
+
+    def __add__(self, other: "Seconds") -> "Seconds":
+        return Seconds(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
+
+    @property
+    def update(self) -> float:
+        """All but fetching the batch."""
+        return self.forward + self.backward + self.optimiser
+
+    @property
+    def total(self) -> float:
+        return self.data + self.update
+
+
+@dataclass(frozen=True)
 class Step:
-    """One optimiser step: `loss` sums `parts`; `grad_norm` is measured before clipping; `seconds` are wall-clock."""
+    """One optimiser step: `loss` sums `parts`; `grad_norm` is measured before clipping."""
 
     index: int
     loss: float
     parts: Mapping[str, float]
     grad_norm: float
     learning_rate: float
-    seconds: float
+    seconds: Seconds
 
 
 def learning_rate(budget: Budget, step: int) -> float:
@@ -40,6 +62,76 @@ def learning_rate(budget: Budget, step: int) -> float:
     return budget.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
+class Training:
+    """A module on its way through `budget`: it can be put down after any step and taken up again, bit for bit.
+
+    What of `model` requires a gradient is trained. `rate_of` gives, for a parameter's name, the factor on the learning
+    rate.
+    """
+
+    def __init__(self, model: nn.Module, *, budget: Budget, rate_of: Callable[[str], float] = lambda name: 1.0):
+        self.model, self.budget, self.done = model, budget, 0
+        self.moving = [p for p in model.parameters() if p.requires_grad]
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault(rate_of(name), []).append(parameter)
+        factors = [{"params": group, "factor": factor} for factor, group in groups.items()]
+        self.optimiser = torch.optim.AdamW(
+            factors, lr=budget.learning_rate, weight_decay=budget.weight_decay, fused=True
+        )
+
+    def steps(
+        self,
+        batches: Iterable[Batch],
+        loss: Callable[[Batch], Mapping[str, Tensor]],
+        *,
+        after_backward: Callable[[], None] = lambda: None,
+    ) -> Iterator[Step]:
+        """Trains to the budget's end and yields each step; `batches` begin with the one of the next step.
+
+        Raises `NotFinite`, naming step, loss and batch, before the optimiser could use a NaN.
+        """
+        endless = iter(batches)
+        while self.done < self.budget.steps:
+            index, began = self.done, time.perf_counter()
+            batch, fetched = next(endless), time.perf_counter()
+            rate = learning_rate(self.budget, index)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate * group["factor"]
+            self.optimiser.zero_grad()
+            parts = loss(batch)
+            total = torch.stack(list(parts.values())).sum()
+            figures = {name: float(part.detach()) for name, part in parts.items()}
+            if not torch.isfinite(total):
+                raise NotFinite(f"loss is not finite at step {index}: {figures}, {batch}")
+            forwarded = time.perf_counter()
+            total.backward()
+            norm = float(nn.utils.clip_grad_norm_(self.moving, self.budget.clip_norm))
+            if not math.isfinite(norm):
+                raise NotFinite(f"gradient is not finite at step {index}: {figures}, {batch}")
+            turned = time.perf_counter()
+            after_backward()
+            self.optimiser.step()
+            self.done += 1
+            seconds = Seconds(fetched - began, forwarded - fetched, turned - forwarded, time.perf_counter() - turned)
+            yield Step(index, float(total.detach()), figures, norm, rate, seconds)
+
+    def state(self) -> dict[str, Tensor]:
+        """What the optimiser keeps, by number and name; empty before the first step."""
+        kept = self.optimiser.state_dict()["state"]
+        return {f"{number}.{name}": value for number, values in kept.items() for name, value in values.items()}
+
+    def take_up(self, done: int, state: Mapping[str, Tensor]) -> None:
+        """Go on after `done` steps with what `state` gave then."""
+        kept: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            number, name = key.split(".")
+            kept.setdefault(int(number), {})[name] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": kept})
+        self.done = done
+
+
 def train(
     model: nn.Module,
     batches: Iterable[Batch],
@@ -49,34 +141,5 @@ def train(
     rate_of: Callable[[str], float] = lambda name: 1.0,
     after_backward: Callable[[], None] = lambda: None,
 ) -> Iterator[Step]:
-    """Trains what of `model` requires a gradient for `budget.steps` steps and yields each.
-
-    `rate_of` gives, for a parameter's name, the factor on the learning rate. Raises `NotFinite`, naming step, loss and
-    batch, before the optimiser could use a NaN.
-    """
-    moving = [p for p in model.parameters() if p.requires_grad]
-    groups: dict[float, list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault(rate_of(name), []).append(parameter)
-    factors = [{"params": group, "factor": factor} for factor, group in groups.items()]
-    optimiser = torch.optim.AdamW(factors, lr=budget.learning_rate, weight_decay=budget.weight_decay, fused=True)
-    endless = iter(batches)
-    for index in range(budget.steps):
-        batch, started = next(endless), time.perf_counter()
-        rate = learning_rate(budget, index)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
-        optimiser.zero_grad()
-        parts = loss(batch)
-        total = torch.stack(list(parts.values())).sum()
-        figures = {name: float(part.detach()) for name, part in parts.items()}
-        if not torch.isfinite(total):
-            raise NotFinite(f"loss is not finite at step {index}: {figures}, {batch}")
-        total.backward()
-        norm = float(nn.utils.clip_grad_norm_(moving, budget.clip_norm))
-        if not math.isfinite(norm):
-            raise NotFinite(f"gradient is not finite at step {index}: {figures}, {batch}")
-        after_backward()
-        optimiser.step()
-        yield Step(index, float(total.detach()), figures, norm, rate, time.perf_counter() - started)
+    """A `Training` from its first step to its last, which nobody puts down."""
+    return Training(model, budget=budget, rate_of=rate_of).steps(batches, loss, after_backward=after_backward)

@@ -21,13 +21,20 @@ def save_weights(module: nn.Module, run: Path) -> str:
     """Write the module's tensors into the run's folder; returns the file's SHA-256. A full disk is an OSError."""
     path = run / WEIGHTS
     aside = path.with_suffix(".tmp")
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, aside)
-    except SafetensorError as error:  # safetensors wraps the operating system's error into a text
-        code = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(code[1]) if code else errno.EIO, str(error), str(aside)) from error
+    write_tensors(module.state_dict(), aside)
     os.replace(aside, path)
     return file_hash(path)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, *, facts: Mapping[str, str] | None = None) -> None:
+    """A safetensors file, flushed to the disk, with `facts` in its header. A full disk is an OSError."""
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=dict(facts or {}))
+    except SafetensorError as error:  # safetensors wraps the operating system's error into a text
+        code = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(code[1]) if code else errno.EIO, str(error), str(path)) from error
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def read_weights(run: Path) -> Mapping[str, Tensor]:

@@ -39,10 +39,13 @@ class Moments:
         return read_scenes(self.frames)
 
     def batches(
-        self, size: int, *, seed: int, device: torch.device, augmentation: Augmentation = UNCHANGED
+        self, size: int, *, seed: int, device: torch.device, augmentation: Augmentation = UNCHANGED, skip: int = 0
     ) -> Iterator["Signals"]:
-        """Endless. What `augmentation` changes is drawn from torch's global generator whenever a batch is asked for."""
-        for rows in shuffled_rows(len(self.image), size, seed=seed):
+        """Endless; `skip` leaves the first ones out.
+
+        What `augmentation` changes is drawn from torch's global generator whenever a batch is asked for.
+        """
+        for rows in shuffled_rows(len(self.image), size, seed=seed, skip=skip):
             drawn = draw_augmented(augmentation, len(rows)) if augmentation != UNCHANGED else None
             yield Signals(self, rows, device, tuple(rows.tolist()), augmented=drawn)
 
