@@ -8,7 +8,7 @@ from pathlib import Path
 from ablations.study import Study, Wanted, wanted
 from workbench.errors import UserError
 from workbench.plan import Finetune, Inject
-from workbench.record import Record, find, read_log
+from workbench.record import LOG, Record, find
 
 POINTS = 60
 """Of a curve: enough to see its shape, few enough for a page that holds every run."""
@@ -62,12 +62,10 @@ def smoothed(arm: str, seed: int, run: str, *, steps: Sequence[int], losses: Seq
 
 def _logged(record: Record) -> tuple[list[int], list[float]]:
     """Steps and their finite losses. A run that stopped before its first step has no log, and so no curve."""
-    if not (record.folder / "log.jsonl").is_file():
-        return [], []
     try:
-        rows = [(row["train/step"], row["train/loss"]) for row in read_log(record.folder)]
+        rows = [(row["train/step"], row["train/loss"]) for row in record.log()]
     except (ValueError, KeyError) as error:
-        path = record.folder / "log.jsonl"
+        path = record.folder / LOG
         raise UserError(f"{path} is not a training log ({error}). Delete {record.folder} and run again.") from error
     kept = [(step, loss) for step, loss in rows if math.isfinite(loss)]
     return [step for step, _ in kept], [loss for _, loss in kept]

@@ -13,7 +13,7 @@ from workbench.benchmarks.contract import Outcome, Protocol
 from workbench.evaluate import Played
 from workbench.film import FILMED, write_films
 from workbench.plan import Evaluate, Finetune, Inject, Replay
-from workbench.record import begin, write_episodes, write_json
+from workbench.record import begin, write_episodes, write_json, write_result
 from workbench.spec import SLOTS, Spec
 
 SHARES = {
@@ -106,7 +106,7 @@ def _record(run: Wanted, root: Path, specs: Mapping[str, Spec]) -> None:
     folder = begin(root, run.plan)
     result: dict[str, Any] = {"machine": {"python": "3.11", "packages": {"torch": "2.11"}}, "data_digest": "d" * 64}
     if run.arm == "broken":
-        write_json(folder / "result.json", result | {"error": "loss is NaN <i>at step 3</i>"})
+        write_result(folder, result | {"error": "loss is NaN <i>at step 3</i>"})
         return
     if isinstance(run.plan, Finetune | Inject):
         result |= _train(run, folder)
@@ -114,7 +114,7 @@ def _record(run: Wanted, root: Path, specs: Mapping[str, Spec]) -> None:
         result |= _play(run, folder, run.plan.protocol)
     if not isinstance(run.plan, Replay):
         write_json(folder / "ledger.json", _ledger(specs[run.plan.of if isinstance(run.plan, Evaluate) else run.id]))
-    write_json(folder / "result.json", result)
+    write_result(folder, result)
 
 
 def _train(run: Wanted, folder: Path) -> dict[str, Any]:

@@ -184,3 +184,14 @@ def test_a_users_folder_is_known_by_its_content(root, noisy):
     with pytest.raises(UserError, match="has changed since it was planned"):
         open_data(root, full.model_copy(update={"digest": "0" * 64}))
     assert resolved(NOISY) == NOISY
+
+
+def test_collected_data_that_were_damaged_since_are_refused_by_name(tmp_path):
+    folder = collect(QUIET, collected_folder(tmp_path, QUIET))
+    assert open_data(tmp_path, QUIET).digest == (folder / "digest.txt").read_text().strip()
+    data = folder / "data/chunk-000/file-000.parquet"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 3] ^= 1  # within a picture: parquet itself does not notice
+    data.write_bytes(content)
+    with pytest.raises(UserError, match=f"{folder} was changed or damaged since it was collected"):
+        open_data(tmp_path, QUIET)

@@ -11,7 +11,7 @@ from recorded import record_study
 
 from ablations.study import Wanted, wanted
 from ablations.study_file import read_study
-from workbench.record import find, read_json, write_json
+from workbench.record import find, read_json, write_result
 
 
 @pytest.fixture(scope="module")
@@ -82,5 +82,5 @@ def test_runs_that_played_other_episodes_are_not_compared(planted: tuple[str, Pa
     for run in (a, b):
         shutil.copytree(planted[1] / run, tmp_path / run, ignore=shutil.ignore_patterns("films"))
     result = tmp_path / b / "result.json"
-    write_json(result, read_json(result) | {"manifest": "0123456789ab"})
+    write_result(result.parent, read_json(result) | {"manifest": "0123456789ab"})
     assert "played different episodes" in refusal("compare", a, b, "--root", str(tmp_path))

@@ -62,8 +62,8 @@ def done(plan: Plan, root: Path) -> Record:
     return open_record(root, run_id(plan))
 
 
-RUN_ITSELF = ("process_peak_mib", "episodes_sha256", "provenance")
-"""What differs between two runs of the same plan: memory, and a file that holds seconds."""
+RUN_ITSELF = ("process_peak_mib", "episodes_sha256", "provenance", "sealed", "seal")
+"""What differs between two runs of the same plan: memory, times, and the hashes of files that hold seconds."""
 
 
 def timeless(record: Record) -> dict[str, Any]:

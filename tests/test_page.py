@@ -202,7 +202,7 @@ def test_a_broken_log_is_refused_by_name(planted, tmp_path):
     _, root = record_study(tmp_path)
     log = next(root.glob("*/log.jsonl"))
     log.write_text(log.read_text()[:-9])
-    with pytest.raises(UserError, match=f"{log} is not a training log"):
+    with pytest.raises(UserError, match=f"{log} is missing, truncated or was changed"):
         curves(read_study(file), root)
 
 

@@ -28,7 +28,7 @@ from workbench.probes.retention import Base, base_of, open_base, probe_encoder, 
 from workbench.probes.sheet import Kind, Row, unranked
 from workbench.probes.similarity import Comparison, linear_cka, mean_cosine
 from workbench.probes.success import Success, frozen_success
-from workbench.record import collected_folder, open_record, read_json, write_json
+from workbench.record import collected_folder, open_record, read_json, write_json, write_result
 from workbench.spec import Frozen, Full, Slot, Spec
 
 EPISODES = 40
@@ -315,7 +315,7 @@ def copies(runs: Runs, root: Path, tune: Frozen | Full, successes: dict[tuple[st
         folder = root / run_id(changed)
         shutil.copytree(runs.root / runs.frozen, folder)
         write_json(folder / "plan.json", changed.model_dump(mode="json"))
-        write_json(folder / "result.json", read_json(folder / "result.json") | {"success": success})
+        write_result(folder, read_json(folder / "result.json") | {"success": success})
 
 
 def test_success_of_an_injection_is_that_of_policies_that_keep_it_frozen(runs: Runs, tmp_path: Path):
@@ -357,7 +357,7 @@ def test_a_mistake_is_one_sentence(runs: Runs, tmp_path: Path):
     near = runs.injected[:-1] + ("0" if runs.injected[-1] != "0" else "1")
     assert f"Did you mean '{runs.injected}'?" in refusal("probe", near, "--root", str(runs.root))
     failed = shutil.copytree(runs.root / runs.injected, tmp_path / runs.injected)
-    write_json(failed / "result.json", {"error": "NotFinite: loss"})
+    write_result(failed, {"error": "NotFinite: loss"})
     assert "has failed and left no weights" in refusal("probe", runs.injected, "--root", str(tmp_path))
     assert not (tmp_path / "data").exists()  # said before anything is collected
     assert "No finished run" in refusal("probe", runs.injected, "--root", str(tmp_path / "nowhere"))

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from workbench.cli import app
 from workbench.errors import UserError
 from workbench.plan import Evaluate, Expert, Inputs, run_id
-from workbench.record import collected_folder, write_json
+from workbench.record import collected_folder, write_result
 from workbench.reproduce import reproduce
 
 
@@ -48,9 +48,9 @@ def test_demonstrations_that_are_gone_are_collected_again(small_run: SmallRun, r
 def test_what_was_changed_in_the_record_is_found(small_run: SmallRun, root: Path):
     folder = root / small_run.record.id
     result = json.loads((folder / "result.json").read_text())
-    write_json(folder / "result.json", result | {"weights_sha256": "0" * 64})
     log = (folder / "log.jsonl").read_text()
     (folder / "log.jsonl").write_text(log.replace('"train/loss": ', '"train/loss": 1', 1))
+    write_result(folder, result | {"weights_sha256": "0" * 64})
     found = reproduce(root, small_run.record.id)
     assert not found.same and [one.what for one in found.results if not one.same] == ["weights_sha256", "losses"]
 
@@ -59,7 +59,7 @@ def test_other_surroundings_are_told(small_run: SmallRun, root: Path):
     folder = root / small_run.record.id
     result = json.loads((folder / "result.json").read_text())
     result["machine"] |= {"revision": "an older one", "threads": 7}
-    write_json(folder / "result.json", result)
+    write_result(folder, result)
     found = reproduce(root, small_run.record.id)
     assert found.same and [one.what for one in found.surroundings] == ["revision", "threads"]
     assert found.surroundings[1].recorded == "7" and found.surroundings[1].again == "1"
@@ -75,7 +75,7 @@ def test_what_starts_from_another_run_is_reproduced_from_it(small_run: SmallRun,
 
 
 def test_a_failed_run_has_nothing_to_be_reproduced(small_run: SmallRun, root: Path):
-    write_json(root / small_run.record.id / "result.json", {"error": "NotFinite: loss", "episodes": 0})
+    write_result(root / small_run.record.id, {"error": "NotFinite: loss", "episodes": 0})
     with pytest.raises(UserError, match=r"failed \(NotFinite: loss\)"):
         reproduce(root, small_run.record.id)
 
@@ -86,7 +86,7 @@ def test_the_command_says_so_in_a_table_and_in_json_and_by_its_exit_code(small_r
     assert done.exit_code == 0 and "reproduced, bit for bit" in done.stdout
     folder = root / small_run.record.id
     result = json.loads((folder / "result.json").read_text())
-    write_json(folder / "result.json", result | {"data_digest": "0" * 64})
+    write_result(folder, result | {"data_digest": "0" * 64})
     done = CliRunner().invoke(app, [*command, "--format", "json"])
     told = json.loads(done.stdout)
     assert done.exit_code == 1 and told["same"] is False

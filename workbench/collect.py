@@ -17,6 +17,8 @@ from workbench.errors import UserError
 from workbench.plan import Data, Expert, Folder
 from workbench.record import collected_folder
 
+DIGEST = "digest.txt"
+"""Holds the digest of collected data; data from before it was written have nothing to be compared with."""
 PATIENCE = 20
 """Episodes that may be played for each one that is kept: a noise that drowns the expert is said, not waited for."""
 
@@ -35,7 +37,7 @@ def collect(recipe: Expert, folder: Path, *, progress: Callable[[int, int], None
             progress(done, total)
 
     try:
-        return write_dataset(
+        write_dataset(
             folder,
             counted(),
             fps=env.rules.fps,
@@ -46,6 +48,8 @@ def collect(recipe: Expert, folder: Path, *, progress: Callable[[int, int], None
         )
     finally:
         env.close()
+    (folder / DIGEST).write_text(open_dataset(folder).digest + "\n")
+    return folder
 
 
 def _played(recipe: Expert) -> Protocol:
@@ -55,9 +59,16 @@ def _played(recipe: Expert) -> Protocol:
 
 
 def open_data(root: Path, data: Data) -> Dataset:
-    """The dataset that a plan names: collected before under `root`, or the user's own folder."""
+    """The dataset that a plan names: collected before under `root`, or the user's own folder.
+
+    Raises UserError where it is not what was collected, or planned with, any more.
+    """
     if isinstance(data, Expert):
-        return open_dataset(collected_folder(root, data))
+        folder = collected_folder(root, data)
+        dataset = open_dataset(folder)
+        if (folder / DIGEST).is_file() and (folder / DIGEST).read_text().strip() != dataset.digest:
+            raise UserError(f"{folder} was changed or damaged since it was collected. Delete it and run again.")
+        return dataset
     dataset = open_any(Path(data.path).expanduser(), data.camera)
     if data.digest and dataset.digest != data.digest:
         raise UserError(f"The dataset {data.path} has changed since it was planned ({data.digest} → {dataset.digest}).")

@@ -28,7 +28,16 @@ from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, Replay, act
 from workbench.player import player_of
 from workbench.policy import Policy
 from workbench.provenance import command, hardware, machine, now
-from workbench.record import CHECKPOINTS, RECORDING, begin, open_record, write_episodes, write_json
+from workbench.record import (
+    CHECKPOINTS,
+    LEDGER,
+    RECORDING,
+    begin,
+    open_record,
+    write_episodes,
+    write_json,
+    write_result,
+)
 from workbench.stages import keep_adapters
 from workbench.weights import save_weights
 
@@ -66,7 +75,7 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
     result |= {"seconds": round(time.perf_counter() - began, 3), "process_peak_mib": peak, "machine": machine()}
     result["provenance"] = {"command": command(), "began": started, "ended": now(), "hardware": hardware()}
     report(RECORDING, 0, 1)
-    write_json(folder / "result.json", result)
+    write_result(folder, result)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
@@ -129,7 +138,7 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
 
 def _evaluate_again(plan: Evaluate, root: Path, folder: Path, report: Report) -> dict[str, Any]:
     record = open_record(root, plan.of)
-    write_json(folder / "ledger.json", record.ledger())
+    write_json(folder / LEDGER, record.ledger())
     return _played(play(player_of(record), plan.protocol, plan.inputs), plan.protocol, folder, report)
 
 

@@ -18,7 +18,7 @@ from workbench.lesson import Lesson
 from workbench.plan import Finetune, Inject
 from workbench.policy import Policy
 from workbench.provenance import machine
-from workbench.record import LOG, write_json
+from workbench.record import LEDGER, LOG, write_json
 from workbench.train import Seconds, Step, Training
 
 
@@ -65,7 +65,7 @@ class Fit:
                     if self.keeper.due():
                         os.fsync(log.fileno())
                         self.keeper.keep(self._checkpoint())
-        write_json(self.folder / "ledger.json", self.audit.close(self.policy).as_json())
+        write_json(self.folder / LEDGER, self.audit.close(self.policy).as_json())
         return self.fitted
 
     def _loss(self, batch: Any) -> Mapping[str, Tensor]:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ from workbench.errors import UserError
 from workbench.plan import Expert, Inject, Job, Plan, job_id, run_id
 
 EPISODES = "episodes.jsonl"
+LEDGER = "ledger.json"
 LOG = "log.jsonl"
+PLAN = "plan.json"
 CHECKPOINTS = "checkpoints"
 RECORDING = "recording"
 """The stage that a run tells right before it writes its result: who has lost the right to it is stopped there."""
-_PLAN: TypeAdapter[Plan] = TypeAdapter(Plan)
+_PLANS: TypeAdapter[Plan] = TypeAdapter(Plan)
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,38 @@ class Record:
     def outcomes(self) -> list[Outcome]:
         """The played episodes in manifest order. A file that is missing, truncated or changed is refused."""
         assert not isinstance(self.plan, Inject), "an injection plays no episodes"
-        path = self.folder / EPISODES
-        if not path.is_file() or file_hash(path) != self.result["episodes_sha256"]:
-            raise UserError(
-                f"{path} is missing, truncated or was changed: its SHA-256 is not the recorded one. "
-                f"Delete {self.folder} and run again."
-            )
+        path = _as_recorded(self.folder / EPISODES, self.result["episodes_sha256"])
         return [Outcome(**json.loads(line)) for line in path.read_text().splitlines()]
 
     def ledger(self) -> dict[str, Any]:
-        return read_json(self.folder / "ledger.json")
+        """A file that is missing, truncated or changed is refused."""
+        return read_json(self._sealed(LEDGER))
+
+    def log(self) -> list[dict[str, Any]]:
+        """A row for each training step; none where nothing was trained. A changed file is refused."""
+        if not (self.folder / LOG).is_file() and LOG not in self.result.get("sealed", {}):
+            return []
+        return list(read_log(self._sealed(LOG).parent))
+
+    def _sealed(self, name: str) -> Path:
+        """A file of the record; records from before there were seals have nothing to be compared with."""
+        sealed = self.result.get("sealed", {})
+        return _as_recorded(self.folder / name, sealed[name]) if name in sealed else self.folder / name
 
 
 def moved_bits(row: dict[str, Any]) -> str:
     """What happened to the bits of a ledger's row, in a few characters."""
     return "unmoved" if row["before"] == row["after"] else f"{row['before'][:4]} → {row['after'][:4]}"
+
+
+def _as_recorded(path: Path, sha256: str) -> Path:
+    """The same path. Raises UserError where the file is missing or its hash is another one."""
+    if not path.is_file() or file_hash(path) != sha256:
+        raise UserError(
+            f"{path} is missing, truncated or was changed: its SHA-256 is not the recorded one. "
+            f"Delete {path.parent} and run again."
+        )
+    return path
 
 
 def file_hash(path: Path) -> str:
@@ -90,7 +109,7 @@ def find(root: Path, plan: Plan) -> Record | None:
     record = open_record(root, folder.name)
     if run_id(record.plan) != folder.name:
         raise UserError(
-            f"{folder / 'plan.json'} belongs to another run ({run_id(record.plan)}). Delete {folder} and run again."
+            f"{folder / PLAN} belongs to another run ({run_id(record.plan)}). Delete {folder} and run again."
         )
     return record
 
@@ -111,12 +130,31 @@ def open_record(root: Path, id: str) -> Record:
         known = sorted(path.parent.name for path in root.glob("*/result.json"))
         raise UserError(f"No finished run {id!r} in {root}. Finished: {', '.join(known) or 'none'}.")
     try:
-        plan = _PLAN.validate_python(read_json(folder / "plan.json"))
+        plan = _PLANS.validate_python(read_json(folder / PLAN))
     except ValidationError as error:
         raise UserError(
-            f"{folder / 'plan.json'} is not a plan ({error.error_count()} errors). Delete {folder} and run again."
+            f"{folder / PLAN} is not a plan ({error.error_count()} errors). Delete {folder} and run again."
         ) from error
-    return Record(id, folder, plan, read_json(folder / "result.json"))
+    result = read_json(folder / "result.json")
+    if "seal" in result and result["seal"] != _seal(result):
+        raise UserError(
+            f"{folder / 'result.json'} was changed: its seal is not that of its content. Delete {folder} and run again."
+        )
+    if PLAN in result.get("sealed", {}):
+        _as_recorded(folder / PLAN, result["sealed"][PLAN])
+    return Record(id, folder, plan, result)
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Finish the run in `folder`: `result.json`, with the hashes of what goes with it and a seal of its own content."""
+    sealed = {name: file_hash(folder / name) for name in (PLAN, LEDGER, LOG) if (folder / name).is_file()}
+    whole = dict(result) | {"sealed": sealed}
+    write_json(folder / "result.json", whole | {"seal": _seal(whole)})
+
+
+def _seal(result: Mapping[str, Any]) -> str:
+    content = {key: value for key, value in result.items() if key != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def begin(root: Path, plan: Plan) -> Path:
@@ -128,7 +166,7 @@ def begin(root: Path, plan: Plan) -> Path:
         if goes_on and path.name in (CHECKPOINTS, LOG):
             continue
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    write_json(folder / "plan.json", value)
+    write_json(folder / PLAN, value)
     return folder
 
 

@@ -15,7 +15,7 @@ from workbench.errors import UserError
 from workbench.execute import Report, execute
 from workbench.plan import Expert, Finetune, Inject
 from workbench.provenance import machine
-from workbench.record import LOG, Record, collected_folder, is_done, open_record, read_log
+from workbench.record import Record, collected_folder, is_done, open_record
 
 HASHED = 16
 """Hexadecimal digits that are told of a hash."""
@@ -84,8 +84,8 @@ def _compared(record: Record, again: Record) -> Iterator[Compared]:
     for key in ("data_digest", "weights_sha256", "manifest"):
         if key in record.result:
             yield Compared(key, record.result[key][:HASHED], str(again.result.get(key))[:HASHED])
-    if (record.folder / LOG).is_file():
-        losses = [[row["train/loss"] for row in read_log(one.folder)] for one in (record, again)]
+    losses = [[row["train/loss"] for row in one.log()] for one in (record, again)]
+    if any(losses):
         yield Compared("losses", *map(_digest, losses))
     if record.result["episodes"]:
         episodes = [[_lasting(outcome) for outcome in one.outcomes()] for one in (record, again)]
