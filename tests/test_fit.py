@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -72,17 +72,13 @@ class Killed(Exception):
     pass
 
 
-def killed_after(steps: int) -> Callable[[str, int, int], None]:
-    def report(stage: str, done: int, total: int) -> None:
-        if (stage, done) == ("training", steps):
+def until_killed(plan: Plan, root: Path, *, steps: int, stage: str = "training") -> Path:
+    def report(now: str, done: int, total: int) -> None:
+        if (now, done) == (stage, steps):
             raise Killed
 
-    return report
-
-
-def until_killed(plan: Plan, root: Path, *, steps: int) -> Path:
     with pytest.raises(Killed):
-        execute(plan, root, killed_after(steps))
+        execute(plan, root, report)
     return root / run_id(plan)
 
 
@@ -116,6 +112,14 @@ def test_a_training_that_was_killed_twice_ends_with_the_same_bits(root: Path, so
     again = done(plan, root)
     assert again.result["resumed"] == [2, 5]  # told of a step before it is kept: killed in between
     assert whole.result["resumed"] == [] and bits(again) == bits(whole)
+
+
+def test_a_run_that_was_killed_while_it_played_is_not_trained_again(root: Path, source: Path, tmp_path: Path):
+    plan = PLANS["adapters that drop out, a head that draws"]
+    whole = done(plan, Path(shutil.copytree(source, tmp_path / "whole")))
+    until_killed(plan, root, steps=1, stage="playing")
+    again = done(plan, root)
+    assert again.result["resumed"] == [8] and bits(again) == bits(whole)
 
 
 PLAN = PLANS["pictures that are changed, patches that are hidden"]
@@ -175,3 +179,19 @@ def test_other_code_does_not_go_on_from_a_checkpoint(root: Path, monkeypatch: py
     monkeypatch.setattr(fit, "machine", lambda: mine | {"revision": "0123456789ab"})
     record = done(PLAN, root)
     assert record.result["resumed"] == [] and "other code" in record.result["checkpoints_refused"][0]
+
+
+def test_other_weights_to_start_from_do_not_go_on_from_a_checkpoint(root: Path):
+    folder = until_killed(PLAN, root, steps=6)
+    keeper = Keeper(folder)
+    found = keeper.latest(lambda found: "")
+    assert found is not None
+    before = {**found.facts["audit"]["before"], "vision": "0" * 16}
+    for step in (found.step + 1, found.step + 2):  # only the last two are kept
+        audit = {**found.facts["audit"], "before": before}
+        keeper.keep(replace(found, step=step, facts={**found.facts, "audit": audit}))
+    record = done(PLAN, root)
+    assert record.result["resumed"] == [] and all(
+        said.endswith("the weights that training starts from are others now")
+        for said in record.result["checkpoints_refused"]
+    )
