@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 import numpy as np
+import torch
 
 from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
@@ -19,6 +20,7 @@ from workbench.compute import place
 from workbench.disjoint import check_disjoint
 from workbench.errors import RunFailed, UserError
 from workbench.evaluate import Played, Player, in_manifest_order, play, play_expert
+from workbench.features import open_features
 from workbench.film import write_films
 from workbench.fit import Fit
 from workbench.imitate import ActionScale
@@ -100,8 +102,11 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
     keep_adapters(policy, plan.spec, root)
     spot = place(plan.compute)
     spot.settle(policy)
+    features = None
     if isinstance(plan, Finetune):
-        lesson = demonstrations(plan, policy, frames, scale=scale, backbone=backbone, spot=spot)
+        images = torch.from_numpy(frames.image)
+        features = open_features(root, policy, images, batch=plan.budget.batch, spot=spot)
+        lesson = demonstrations(plan, policy, frames, scale=scale, backbone=backbone, spot=spot, features=features)
     else:
         state = dataset.statistics["observation.state"]
         lesson = injection(plan, policy, frames, scale=scale, state=state, backbone=backbone, spot=spot)
@@ -124,6 +129,9 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         "checkpoints_refused": fitted.refused,
         "episodes": 0,
     }
+    if features:
+        features.close()
+        result["features"] = {"computed": features.computed, "reused": features.reused}
     for name, text in lesson.products.items():
         (folder / name).write_text(text)
     if lesson.told:

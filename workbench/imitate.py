@@ -1,6 +1,6 @@
 """Behaviour cloning: what a batch of demonstrations is, and the loss of a policy on it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,21 +16,26 @@ from workbench.policy import Policy
 
 @dataclass(frozen=True)
 class Batch:
-    """B frames: uint8 images, words, action chunks in [-1, 1]; `padded_BK` marks steps beyond the episode's end."""
+    """B frames: uint8 images, words, action chunks in [-1, 1]; `padded_BK` marks steps beyond the episode's end.
 
-    image_BHWC: Tensor = field(repr=False)
+    There are no images where `seen_BND` has what a frozen encoder sees in them.
+    """
+
+    image_BHWC: Tensor | None = field(repr=False)
     words: Words = field(repr=False)
     action_BKA: Tensor = field(repr=False)
     padded_BK: Tensor = field(repr=False)
     frames: tuple[int, ...]
+    seen_BND: Tensor | None = field(default=None, repr=False)
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(
-            self.image_BHWC.to(device),
+            None if self.image_BHWC is None else self.image_BHWC.to(device),
             self.words.to(device),
             self.action_BKA.to(device),
             self.padded_BK.to(device),
             self.frames,
+            None if self.seen_BND is None else self.seen_BND.to(device),
         )
 
 
@@ -88,20 +93,25 @@ class Demonstrations:
         self.task = torch.from_numpy(frames.task_index)
         self.words = backbone.tokenize(frames.tasks)
 
-    def batches(self, size: int, *, seed: int, skip: int = 0) -> Iterator[Batch]:
+    def batches(
+        self, size: int, *, seed: int, skip: int = 0, seen: Callable[[Tensor], Tensor] | None = None
+    ) -> Iterator[Batch]:
+        """`seen` gives what a frozen encoder sees in the frames of a batch, instead of their images."""
         for rows in shuffled_rows(len(self.image), size, seed=seed, skip=skip):
             words = self.task[rows]
             yield Batch(
-                self.image[rows],
+                None if seen else self.image[rows],
                 Words(self.words.ids_BT[words], self.words.mask_BT[words]),
                 self.action[rows],
                 self.padded[rows],
                 tuple(rows.tolist()),
+                seen(rows) if seen else None,
             )
 
 
 def imitation_loss(policy: Policy, batch: Batch) -> Mapping[str, Tensor]:
     """The head's loss on the batch's demonstrated actions, where the head is."""
-    walk = policy(batch.image_BHWC, batch.words)
+    seen = batch.seen_BND
+    walk = policy(batch.image_BHWC, batch.words) if seen is None else policy.walk_on(seen, batch.words)
     there = walk.hidden_BE.device
     return policy.head.loss(walk.hidden, batch.action_BKA.to(there), batch.padded_BK.to(there))

@@ -78,7 +78,8 @@ def _kept_together(key: str) -> str:
     return re.sub(r"\.experts\.\d+\.", ".experts.", key)
 
 
-def _slot_hash(slot: nn.Module) -> str:
+def slot_hash(slot: nn.Module) -> str:
+    """Of all its parameters and buffers."""
     return tensor_hash([*slot.named_parameters(), *slot.named_buffers()])
 
 
@@ -91,7 +92,7 @@ class Audit:
     def __init__(self, policy: Policy, spec: Spec, *, still: bool = False):
         self.spec = spec
         self.still = still
-        self.before = {name: _slot_hash(policy.get_submodule(name)) for name in SLOTS}
+        self.before = {name: slot_hash(policy.get_submodule(name)) for name in SLOTS}
         self.trainable = {key for key, parameter in policy.named_parameters() if parameter.requires_grad}
         self.seen: set[str] = set()
         self.steps = 0
@@ -158,5 +159,5 @@ class Audit:
             tensors=len(moving),
             gradient=len(self.seen & set(moving)),
             before=self.before[name],
-            after=_slot_hash(slot),
+            after=slot_hash(slot),
         )

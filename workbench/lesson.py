@@ -10,6 +10,7 @@ from workbench.backbones.contract import Backbone
 from workbench.compute import Place
 from workbench.data.contract import Frames
 from workbench.data.statistics import Statistics
+from workbench.features import Features
 from workbench.fingerprint import check_contents
 from workbench.imitate import ActionScale, Demonstrations, imitation_loss
 from workbench.objectives.contract import Given
@@ -52,13 +53,20 @@ class Lesson:
 
 
 def demonstrations(
-    plan: Finetune, policy: Policy, frames: Frames, *, scale: ActionScale, backbone: Backbone, spot: Place
+    plan: Finetune,
+    policy: Policy,
+    frames: Frames,
+    *,
+    scale: ActionScale,
+    backbone: Backbone,
+    spot: Place,
+    features: Features | None = None,
 ) -> Lesson:
-    """A policy imitates."""
+    """A policy imitates; what a frozen encoder sees may come from `features`."""
     data = Demonstrations(frames, scale, backbone=backbone, chunk=plan.budget.chunk)
     return Lesson(
         nn.ModuleDict({POLICY: policy}),
-        lambda skip: data.batches(plan.budget.batch, seed=plan.seed, skip=skip),
+        lambda skip: data.batches(plan.budget.batch, seed=plan.seed, skip=skip, seen=features),
         lambda batch: imitation_loss(policy, batch.to(spot.device)),
     )
 

@@ -61,7 +61,11 @@ class Policy(nn.Module):
 
         Every slot is given its tensors where `places` says that it is; without places they stay where they are.
         """
-        return self._walk(image_BHWC, words, self.head.query_E[None, None], None)
+        return self.walk_on(self._seen(image_BHWC), words)
+
+    def walk_on(self, seen_BND: Tensor, words: Words) -> Walk:
+        """The same walk from the encoder's tokens on."""
+        return self._walk(seen_BND, words, self.head.query_E[None, None], None)
 
     def read(self, image_BHWC: Tensor, words: Words, answer_BSE: Tensor, mask_BS: Tensor) -> Tensor:
         """Hidden states `[B, 1 + S, E]` behind the words' last token and each token of the embedded answer.
@@ -69,14 +73,16 @@ class Policy(nn.Module):
         What the language model says next at each of them: the answer's first token, its second, …, its end.
         `mask_BS` is 0 at padding on the answer's right.
         """
-        all_BLE = self._walk(image_BHWC, words, answer_BSE, mask_BS).hidden.all_BLE
+        all_BLE = self._walk(self._seen(image_BHWC), words, answer_BSE, mask_BS).hidden.all_BLE
         said = answer_BSE.shape[1]
         last_B = all_BLE.shape[1] - said - words.mask_BT.shape[1] + words.mask_BT.sum(dim=1) - 1
         asked_B1E = all_BLE[torch.arange(len(all_BLE), device=all_BLE.device), last_B.to(all_BLE.device)][:, None]
         return torch.cat([asked_B1E, all_BLE[:, all_BLE.shape[1] - said :]], dim=1)
 
-    def _walk(self, image_BHWC: Tensor, words: Words, suffix_BSE: Tensor, suffix_mask_BS: Tensor | None) -> Walk:
-        seen_BND = self.vision(self._at("vision", image_BHWC))
+    def _seen(self, image_BHWC: Tensor) -> Tensor:
+        return self.vision(self._at("vision", image_BHWC))
+
+    def _walk(self, seen_BND: Tensor, words: Words, suffix_BSE: Tensor, suffix_mask_BS: Tensor | None) -> Walk:
         seen_BNE = self.projector(self._at("projector", seen_BND))
         words_BTE = self.embeddings(self._at("embeddings", words.ids_BT))
         given = (seen_BNE, words_BTE, words.mask_BT, suffix_BSE)

@@ -20,6 +20,7 @@ LEDGER = "ledger.json"
 LOG = "log.jsonl"
 PLAN = "plan.json"
 CHECKPOINTS = "checkpoints"
+FEATURES = "features"
 RECORDING = "recording"
 """The stage that a run tells right before it writes its result: who has lost the right to it is stopped there."""
 _PLANS: TypeAdapter[Plan] = TypeAdapter(Plan)

@@ -15,7 +15,7 @@ from workbench.errors import UserError
 from workbench.execute import Report, execute
 from workbench.plan import Expert, Finetune, Inject
 from workbench.provenance import machine
-from workbench.record import Record, collected_folder, is_done, open_record
+from workbench.record import FEATURES, Record, collected_folder, is_done, open_record
 
 HASHED = 16
 """Hexadecimal digits that are told of a hash."""
@@ -69,13 +69,13 @@ def reproduce(root: Path, id: str, report: Report = lambda stage, done, total: N
 
 @contextmanager
 def _beside(root: Path, id: str) -> Iterator[Path]:
-    """A new root that shows all that is in `root` but the run `id`."""
+    """A new root that shows all that is in `root` but the run `id` and features: these are computed again."""
     with tempfile.TemporaryDirectory(prefix="reproduce-", dir=root) as name:
         other = Path(name)
         (other / "data").mkdir()
         for path in (*root.iterdir(), *(root / "data").glob("*")):
             shown = other / path.relative_to(root)
-            if path.is_dir() and path.name not in (id, "data", other.name):
+            if path.is_dir() and path.name not in (id, "data", FEATURES, other.name):
                 shown.symlink_to(path.resolve())
         yield other
 
