@@ -17,10 +17,11 @@ from workbench.build import build
 from workbench.compute import place
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
-from workbench.evaluate import Played, Player, _seat, in_manifest_order, play, play_expert
+from workbench.evaluate import Played, Player, _seat, in_manifest_order, play_expert
 from workbench.imitate import ActionScale
 from workbench.interventions import Interventions
 from workbench.plan import Compute, Inputs
+from workbench.restarts import play
 from workbench.spec import Slot, Spec
 
 CHUNK = 3
@@ -236,7 +237,7 @@ def test_a_policy_that_is_asked_for_something_else_in_mid_chunk_looks_again_firs
     told: list[tuple[int, str]] = []
     protocol = Protocol(tasks=("reach",), initial_states=1, n_action_steps=3)
     env = Chain(protocol, 1)
-    monkeypatch.setattr("workbench.evaluate.open_env", lambda protocol, count: env)
+    monkeypatch.setattr("workbench.restarts.open_env", lambda protocol, count: env)
 
     class Witness(Player):
         def act(self, pixels_BHWC: np.ndarray, instructions: list[str], *, noise: object) -> np.ndarray:

@@ -14,9 +14,10 @@ from workbench.benchmarks.tabletop.env import layout_and_goal
 from workbench.benchmarks.tabletop.tasks import FAMILIES
 from workbench.data.contract import Frames
 from workbench.errors import UserError
-from workbench.evaluate import Player, play
+from workbench.evaluate import Player
 from workbench.interventions import Interventions, for_training
 from workbench.plan import Finetune, Inputs
+from workbench.restarts import play
 
 PROTOCOL = Protocol(tasks=("reach", "stack"), initial_states=3)
 COLOUR = np.array([10, 20, 30], np.uint8)

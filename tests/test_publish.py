@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 from workbench.backbones.source import BACKBONES
 from workbench.cli import main
 from workbench.errors import UserError
-from workbench.evaluate import in_manifest_order, play
+from workbench.evaluate import in_manifest_order
 from workbench.plan import Evaluate, Inputs
 from workbench.player import player_of, training_plan
 from workbench.publish import load_policy, save_policy
 from workbench.record import open_record
+from workbench.restarts import play
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,10 @@ class RunFailed(RuntimeError):
     """A run came to nothing; it is recorded as failed, with this reason."""
 
 
+class SimulatorFailed(RunFailed):
+    """A simulator in its own process failed, ended or did not answer in time."""
+
+
 class NotFinite(RunFailed):
     """A loss or a gradient was NaN or infinite; raised before the optimiser could use it."""
 

@@ -12,7 +12,6 @@ from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Outcome, Protocol, Start
 from workbench.benchmarks.env import BenchmarkEnv
 from workbench.benchmarks.registry import open_env
-from workbench.benchmarks.rules import rules_of
 from workbench.compute import Place
 from workbench.errors import UserError
 from workbench.imitate import ActionScale
@@ -95,16 +94,6 @@ class Table(Underway):
     still: np.ndarray | None
     noise: torch.Generator
     random: np.random.Generator
-
-
-def play(player: Player, protocol: Protocol, inputs: Inputs) -> Iterator[Played]:
-    """Every episode of the manifest, in the order in which they end."""
-    check_chunk(player, protocol)
-    env = open_env(protocol, min(rules_of(protocol.benchmark).rows, len(protocol.manifest())))
-    try:
-        yield from play_rounds(env, player, inputs, [protocol.manifest()])
-    finally:
-        env.close()
 
 
 def check_chunk(player: Player, protocol: Protocol) -> None:

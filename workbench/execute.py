@@ -19,7 +19,7 @@ from workbench.collect import open_data
 from workbench.compute import place
 from workbench.disjoint import check_disjoint
 from workbench.errors import RunFailed, UserError
-from workbench.evaluate import Played, Player, in_manifest_order, play, play_expert
+from workbench.evaluate import Played, Player, in_manifest_order, play_expert
 from workbench.features import open_features
 from workbench.film import write_films
 from workbench.fit import Fit
@@ -40,6 +40,7 @@ from workbench.record import (
     write_json,
     write_result,
 )
+from workbench.restarts import play
 from workbench.stages import keep_adapters
 from workbench.weights import save_weights
 
@@ -166,4 +167,5 @@ def _played(episodes: Iterator[Played], protocol: Protocol, folder: Path, report
         "manifest": protocol.manifest_digest(),
         "success": float(np.mean([o.success for o in outcomes])),
         "playing_seconds": round(seconds, 3),
+        "faults": sum(bool(outcome.fault) for outcome in outcomes),
     }

@@ -21,7 +21,7 @@ def write_films(played: list[Played], protocol: Protocol, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     env = open_film_env(protocol)
     try:
-        for one in played[:FILMED]:
+        for one in [one for one in played[:FILMED] if not one.outcome.fault]:
             ending = "success" if one.outcome.success else "failure"
             path = folder / f"{one.start.task}-{one.start.initial_state:03d}-{ending}.mp4"
             _write(path, _frames(env, one), env)

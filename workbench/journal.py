@@ -4,7 +4,7 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class Journal:
 
     def add(self, outcome: Outcome) -> None:
         """Append one episode; it survives the end of this process, however it ends."""
-        _append(self.file, asdict(outcome))
+        _append(self.file, outcome.as_json())
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ def begin(root: Path, plan: Plan) -> Path:
 
 def write_episodes(folder: Path, outcomes: Iterable[Outcome]) -> str:
     """One line an episode; returns the file's SHA-256."""
-    (folder / EPISODES).write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes))
+    (folder / EPISODES).write_text("".join(json.dumps(outcome.as_json()) + "\n" for outcome in outcomes))
     return file_hash(folder / EPISODES)
 
 

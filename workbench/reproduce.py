@@ -5,7 +5,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def _compared(record: Record, again: Record) -> Iterator[Compared]:
 
 
 def _lasting(outcome: Outcome) -> dict[str, Any]:
-    return {name: value for name, value in asdict(outcome).items() if name != "seconds"}
+    return {name: value for name, value in outcome.as_json().items() if name != "seconds"}
 
 
 def _digest(value: Any) -> str:

@@ -8,7 +8,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -43,25 +43,24 @@ class FolderPerformer(Performer):
     @contextmanager
     def opened(self) -> Iterator[Play]:
         from workbench.benchmarks.registry import open_env
-        from workbench.evaluate import check_chunk, play_rounds
+        from workbench.evaluate import check_chunk
         from workbench.plan import Inputs
         from workbench.publish import load_policy
+        from workbench.restarts import play_on
 
         player, _ = load_policy(self.folder, device=self.device)
         check_chunk(player, self.protocol)
         manifest, fed = self.protocol.manifest(), deque[Sequence[Start]]()
-        env = open_env(self.protocol, round_size(len(manifest), rules_of(self.protocol.benchmark).rows))
-        episodes = play_rounds(env, player, Inputs(), iter(fed.popleft, None))
+        size = round_size(len(manifest), rules_of(self.protocol.benchmark).rows)
+        episodes = play_on(lambda: open_env(self.protocol, size), player, Inputs(), iter(fed.popleft, None))
 
         def play(starts: Sequence[Start]) -> Iterator[Outcome]:
             fed.append(starts)
             for _ in starts:
                 yield next(episodes).outcome
 
-        try:
+        with closing(episodes):
             yield play
-        finally:
-            env.close()
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,8 @@ def check_played(benchmark: str, tasks: tuple[str, ...], camera: str, render: st
 class Outcome:
     """One played episode, as it is stored in `episodes.jsonl`.
 
-    `progress` is the share of the task's stages that were reached, 0 … 1; `seconds` is wall-clock time.
+    `progress` is the share of the task's stages that were reached, 0 … 1; `seconds` is wall-clock time. `fault` says
+    why the simulator could not play it: such an episode counts as failed.
     """
 
     task: str
@@ -122,3 +123,8 @@ class Outcome:
     steps: int
     progress: float
     seconds: float
+    fault: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """All fields; no `fault` where there was none."""
+        return {name: value for name, value in asdict(self).items() if name != "fault" or value}

@@ -26,7 +26,7 @@ LOADING = 10
 class RemoteEnv(BenchmarkEnv):
     """`count` rows in one or more processes of the simulator's own Python.
 
-    Raises UserError where there is no such Python or it lacks the simulator; RunFailed, with the simulator's last
+    Raises UserError where there is no such Python or it lacks the simulator; SimulatorFailed, with the simulator's last
     lines, where it fails, ends or does not answer in time. It never waits for longer than the simulator's `patience`.
     """
 

@@ -13,7 +13,7 @@ from typing import IO
 
 from workbench.benchmarks.remote.simulators import Simulator
 from workbench.benchmarks.remote.wire import Gone, Late, Message, Refused, receive, send
-from workbench.errors import RunFailed, UserError
+from workbench.errors import SimulatorFailed, UserError
 
 SERVER = Path(__file__).parent / "server.py"
 TOKEN = "WORKBENCH_TOKEN"
@@ -28,7 +28,7 @@ TAIL = 2000
 class Peer:
     """A line to one server. Each request is sent, then its answer received: several peers work at the same time.
 
-    Raises RunFailed, with the last lines that the simulator wrote, where it fails, ends or does not answer; it is
+    Raises SimulatorFailed, with the last lines that the simulator wrote, where it fails, ends or does not answer; it is
     closed by then, and so is its process, if it is ours.
     """
 
@@ -58,7 +58,7 @@ class Peer:
                 raise UserError(f"The Python of {self.simulator.world} lacks {self.simulator.needs}: {_last(said)}")
             if reason == "refused":
                 raise UserError(f"The simulator of {self.simulator.world} refused {kind!r}: {said}")
-            raise RunFailed(f"The simulator of {self.simulator.world} failed at {kind!r}:\n{said}")
+            raise SimulatorFailed(f"The simulator of {self.simulator.world} failed at {kind!r}:\n{said}")
         if answer.kind != kind:
             raise self.wrong(kind, f"it answered {answer.kind[:40]!r}")
         return answer
@@ -67,10 +67,10 @@ class Peer:
         self.send(message, patience=patience)
         return self.receive(message.kind)
 
-    def wrong(self, kind: str, what: str) -> RunFailed:
+    def wrong(self, kind: str, what: str) -> SimulatorFailed:
         """For an answer that is not what was promised; the line is closed."""
         self.close()
-        return RunFailed(f"The simulator of {self.simulator.world} gave no proper answer to {kind!r}: {what}.")
+        return SimulatorFailed(f"The simulator of {self.simulator.world} gave no proper answer to {kind!r}: {what}.")
 
     def close(self, *, patience: float = 0.0) -> None:
         """End the line, and the process if it is ours: it has `patience` seconds to do so itself."""
@@ -80,7 +80,7 @@ class Peer:
         if self.log is not None and not self.log.closed:
             self.log.close()
 
-    def _failed(self, kind: str, error: Exception) -> RunFailed:
+    def _failed(self, kind: str, error: Exception) -> SimulatorFailed:
         name = self.simulator.world
         match error:
             case Late():
@@ -91,7 +91,7 @@ class Peer:
                 said = f"The simulator of {name} gave no proper answer to {kind!r}: {error}"
         wrote = _tail(self.log)
         self.close()
-        return RunFailed(f"{said}. It wrote last:\n{wrote}" if wrote else f"{said}.")
+        return SimulatorFailed(f"{said}. It wrote last:\n{wrote}" if wrote else f"{said}.")
 
 
 def attach(simulator: Simulator, host: str, port: int) -> tuple[Peer, str]:
