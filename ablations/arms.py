@@ -17,7 +17,7 @@ def _different(seeds: tuple[int, ...]) -> tuple[int, ...]:
 
 
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_different)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(strict=True, gt=0)]
 
 
 class Arm(Value):
@@ -26,8 +26,9 @@ class Arm(Value):
     It starts from the base or `after` an injection: every slot but the head has that one's weights, with its `adapters`
     (low-rank updates) merged into them or kept. `edits` change the model, `inputs` what it is given: at test, or,
     `retrained`, at training too. `budget` changes fields of the study's. `learning_rates` are all tried; the one with
-    the most success on the selection episodes is reported. `reference = "expert"` is no model at all: the benchmark's
-    scripted expert plays.
+    the most success on the selection episodes is reported. `parameters_of` names an arm: the rank of this one's
+    low-rank updates is chosen so that it trains as many parameters, whatever rank is written. `reference = "expert"` is
+    no model at all: the benchmark's scripted expert plays.
     """
 
     name: Name
@@ -39,6 +40,7 @@ class Arm(Value):
     retrained: bool = False
     budget: dict[str, Any] = {}
     learning_rates: tuple[Rate, ...] = ()
+    parameters_of: Name | None = None
     seeds: Seeds | None = None
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from ablations.screen import make_missing
 from ablations.study import Study
 from ablations.study_file import read_study
 from ablations.table import ContrastRow, Table
+from workbench.engines.means import Means
 from workbench.errors import UserError
 from workbench.screen import console, told_aside
 
@@ -33,7 +34,7 @@ class Asked:
     study: str
     seeds: str | None
     root: Path
-    workers: int | None
+    means: Means
     dry_run: bool
     format: Literal["terminal", "json"]
     changes: tuple[str, ...] = ()
@@ -52,7 +53,7 @@ def show_beside(make: Callable[[Study], Made], asked: Asked) -> None:
         return
     with told_aside(asked.format == "json"):
         console.print(pair.question, style="bold", markup=False)
-        complaint = make_missing(pair, asked.root, asked.workers)
+        complaint = make_missing(pair, asked.root, asked.means)
     table = bottleneck(gather(pair, asked.root))
     (row,), toml = table.contrasts, as_toml(pair, study)
     if asked.format == "json":

@@ -16,10 +16,11 @@ from ablations.contrasts import declared, exploratory
 from ablations.injections import injections
 from ablations.outcomes import ArmRecord, SlotFact, StudyRecord
 from ablations.roles import NEW, Part, Role, described, roles
-from ablations.statistics.cell import cell
+from ablations.statistics.cell import Cells, cell
 from ablations.statistics.contrast import contrast
 from ablations.statistics.design import Outcomes
-from ablations.statistics.interval import ENOUGH_SEEDS, Estimate
+from ablations.statistics.interval import ENOUGH_SEEDS, Estimate, Interval
+from ablations.statistics.scores import interquartile
 from ablations.statistics.shapley import shapley
 from ablations.table import ArmRow, Figure, InjectionRow, ShareRow, SlotRow, Table, WholeRow, estimated, seen
 from ablations.verdict import decide, sentence, slot_words
@@ -35,16 +36,18 @@ GIVEN = {Part.AT_TEST: "dependence", Part.RETRAINED: "necessity"}
 """What is lost with another input: at test, or where the policy was trained with it too."""
 
 
-def bottleneck(record: StudyRecord) -> Table:
-    """The table of what is recorded; what the study lacks, or has not played, is null. UserError for an unknown arm."""
+def bottleneck(record: StudyRecord, cells: Cells = "wilson") -> Table:
+    """The table of what is recorded; what the study lacks, or has not played, is null. `cells`: which interval a share
+    of episodes has. UserError for an unknown arm.
+    """
     arms, doubles = roles(record.arms)
     frozen = {slot: arms[role] for slot in SLOTS if (role := Role(Part.FROZEN, slot)) in arms}
     costs = {slot: cost for slot in frozen if (cost := _cost(arms, slot))}
     own = {slot: cost for slot, cost in costs.items() if slot != NEW}
     decision = decide(own, {slot: frozen[slot].outcomes for slot in own})
     words = slot_words(own, decision)
-    injected, repeated = injections(record, arms)
-    rows = tuple(_slot(slot, arms, words, injected) for slot in SLOTS if slot != NEW or slot in frozen)
+    injected, repeated = injections(record, arms, cells)
+    rows = tuple(_slot(slot, arms, words, injected, cells) for slot in SLOTS if slot != NEW or slot in frozen)
     where = f"with backbone {record.backbone}, head {record.head}, on {record.benchmark}"
     return Table(
         study=record.study,
@@ -65,7 +68,8 @@ def bottleneck(record: StudyRecord) -> Table:
         contrasts=declared(record),
         exploratory=exploratory(record, arms.get(Role(Part.TRAINED))),
         shares=_shares(arms),
-        arms=tuple(_arm(arm, record.tasks) for arm in record.arms),
+        arms=tuple(_arm(arm, record.tasks, cells) for arm in record.arms),
+        cells=cells,
         notes=(*record.notes, *doubles, *repeated),
     )
 
@@ -78,7 +82,7 @@ def _difference(arms: Arms, a: Role, b: Role) -> Estimate | None:
     return contrast(arms[a].outcomes, arms[b].outcomes) if a in arms and b in arms else None
 
 
-def _slot(slot: str, arms: Arms, words: Mapping[str, str], injected: Sequence[InjectionRow]) -> SlotRow:
+def _slot(slot: str, arms: Arms, words: Mapping[str, str], injected: Sequence[InjectionRow], cells: Cells) -> SlotRow:
     def between(a: Part, b: Part) -> Figure | None:
         """Roles of the whole model take no slot."""
         whole = (Part.TRAINED, Part.HEAD_ONLY)
@@ -95,7 +99,7 @@ def _slot(slot: str, arms: Arms, words: Mapping[str, str], injected: Sequence[In
         freeze_cost=estimated(cost),
         relief=between(Part.WITH_HEAD, Part.HEAD_ONLY),
         pretraining_value=between(Part.TRAINED, Part.RANDOM_TRAINED),
-        random_floor=seen(cell(floor), len(floor)),
+        random_floor=seen(cell(floor, cells), len(floor)),
         injection_gain=injection.gain if injection else None,
         trained_injection_gain=between(Part.INJECTED_TRAINED, Part.TRAINED),
         specific_gain=injection.specific if injection else None,
@@ -148,12 +152,11 @@ def _whole(name: str, a: ArmRecord | None, b: ArmRecord | None) -> WholeRow:
     )
 
 
-def _arm(arm: ArmRecord, tasks: Sequence[str]) -> ArmRow:
-    success = cell(arm.outcomes)
+def _arm(arm: ArmRecord, tasks: Sequence[str], cells: Cells) -> ArmRow:
+    success = cell(arm.outcomes, cells)
     seeds = sorted(arm.outcomes)
     played_SE = np.array([arm.outcomes[seed] for seed in seeds], dtype=float).reshape(len(seeds), len(tasks))
-    names = np.array(tasks)
-    by_task = {task: float(played_SE[:, names == task].mean()) for task in dict.fromkeys(tasks)} if seeds else {}
+    by_task = {task: found for task in dict.fromkeys(tasks) if (found := _on(task, arm, tasks, cells))}
     return ArmRow(
         name=arm.name,
         facts=described(arm),
@@ -165,7 +168,15 @@ def _arm(arm: ArmRecord, tasks: Sequence[str]) -> ArmRow:
         seconds=arm.seconds,
         screening=0 < len(seeds) < ENOUGH_SEEDS,
         by_seed={seed: float(row.mean()) for seed, row in zip(seeds, played_SE, strict=True)},
-        by_task=by_task,
+        by_task={task: found.value for task, found in by_task.items()},
+        by_task_ci95={task: (found.low, found.high) for task, found in by_task.items()},
+        iqm=seen(interquartile(arm.outcomes, tasks), len(seeds)),
         failed=dict(sorted(arm.failed.items())),
         missing=arm.missing,
     )
+
+
+def _on(task: str, arm: ArmRecord, tasks: Sequence[str], cells: Cells) -> Interval | None:
+    """Success on the episodes of one task."""
+    names = np.array(tasks)
+    return cell({seed: outcomes[names == task] for seed, outcomes in arm.outcomes.items()}, cells)

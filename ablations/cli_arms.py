@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from workbench.options import Changes, Root, StudyName, Workers
+from workbench.engines.means import Means
+from workbench.options import Changes, Engine, Root, StudyName, Workers
 
 app = typer.Typer()
 
@@ -24,6 +25,7 @@ def freeze(
     seeds: Seeds = None,
     root: Root = Path("runs"),
     workers: Workers = None,
+    engine: Engine = "local",
     dry_run: DryRun = False,
     format: Format = "terminal",
 ) -> None:
@@ -34,7 +36,7 @@ def freeze(
     from ablations.beside import frozen
     from ablations.beside_screen import Asked, show_beside
 
-    show_beside(lambda _: frozen(slots), Asked(study, seeds, root, workers, dry_run, format))
+    show_beside(lambda _: frozen(slots), Asked(study, seeds, root, Means(engine, workers), dry_run, format))
 
 
 @app.command()
@@ -46,6 +48,7 @@ def reinit(
     seeds: Seeds = None,
     root: Root = Path("runs"),
     workers: Workers = None,
+    engine: Engine = "local",
     dry_run: DryRun = False,
     format: Format = "terminal",
 ) -> None:
@@ -56,7 +59,7 @@ def reinit(
     from ablations.beside import restarted
     from ablations.beside_screen import Asked, show_beside
 
-    asked = Asked(study, seeds, root, workers, dry_run, format)
+    asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format)
     show_beside(lambda _: restarted(slot, shuffled=shuffled, freeze=frozen), asked)
 
 
@@ -71,6 +74,7 @@ def replace(
     seeds: Seeds = None,
     root: Root = Path("runs"),
     workers: Workers = None,
+    engine: Engine = "local",
     dry_run: DryRun = False,
     format: Format = "terminal",
 ) -> None:
@@ -81,7 +85,7 @@ def replace(
     from ablations.beside import replaced
     from ablations.beside_screen import Asked, show_beside
 
-    asked = Asked(study, seeds, root, workers, dry_run, format)
+    asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format)
     show_beside(lambda _: replaced(slot, module, random_weights=random_weights), asked)
 
 
@@ -95,6 +99,7 @@ def lora(
     seeds: Seeds = None,
     root: Root = Path("runs"),
     workers: Workers = None,
+    engine: Engine = "local",
     dry_run: DryRun = False,
     format: Format = "terminal",
 ) -> None:
@@ -106,7 +111,7 @@ def lora(
     from ablations.beside_screen import Asked, show_beside
     from workbench.spec import Lora
 
-    asked = Asked(study, seeds, root, workers, dry_run, format)
+    asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format)
     show_beside(lambda _: adapted(slot, Lora(rank=rank, alpha=alpha, dora=dora)), asked)
 
 
@@ -118,6 +123,7 @@ def last(
     seeds: Seeds = None,
     root: Root = Path("runs"),
     workers: Workers = None,
+    engine: Engine = "local",
     dry_run: DryRun = False,
     format: Format = "terminal",
 ) -> None:
@@ -129,7 +135,7 @@ def last(
     from ablations.beside_screen import Asked, show_beside
     from workbench.spec import LastBlocks
 
-    asked = Asked(study, seeds, root, workers, dry_run, format)
+    asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format)
     show_beside(lambda _: adapted(slot, LastBlocks(blocks=blocks)), asked)
 
 
@@ -142,6 +148,7 @@ def mask(
     seeds: Seeds = None,
     root: Root = Path("runs"),
     workers: Workers = None,
+    engine: Engine = "local",
     dry_run: DryRun = False,
     format: Format = "terminal",
 ) -> None:
@@ -152,7 +159,7 @@ def mask(
     from ablations.beside import inputs_with, masked
     from ablations.beside_screen import Asked, show_beside
 
-    asked = Asked(study, seeds, root, workers, dry_run, format)
+    asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format)
     show_beside(lambda _: masked(inputs_with(what, how), retrained=retrained), asked)
 
 
@@ -167,6 +174,7 @@ def inject(
     seeds: Seeds = None,
     root: Root = Path("runs"),
     workers: Workers = None,
+    engine: Engine = "local",
     dry_run: DryRun = False,
     format: Format = "terminal",
 ) -> None:
@@ -184,7 +192,7 @@ def inject(
     changes = [f"base.backbone={json.dumps(backbone)}"] if backbone else []
     if encoder:
         changes += [f"base.vision.module={json.dumps(encoder)}", f"base.projector={NEW_ADAPTER}"]
-    asked = Asked(study, seeds, root, workers, dry_run, format, tuple(changes))
+    asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format, tuple(changes))
     show_beside(lambda base: injected(base, objective, data), asked)
 
 
@@ -195,6 +203,7 @@ def skills(
     seeds: Seeds = None,
     root: Root = Path("runs"),
     workers: Workers = None,
+    engine: Engine = "local",
     changes: Changes = [],  # noqa: B006
     dry_run: DryRun = False,
     format: Format = "terminal",
@@ -206,4 +215,4 @@ def skills(
     from ablations.beside_screen import Asked
     from ablations.skills_screen import show_skills
 
-    show_skills(Asked(study, seeds, root, workers, dry_run, format, tuple(changes)), skills)
+    show_skills(Asked(study, seeds, root, Means(engine, workers), dry_run, format, tuple(changes)), skills)

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from workbench.options import Root, Workers
+from workbench.engines.means import Means
+from workbench.options import Engine, Root, Workers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -47,6 +48,7 @@ def compare(
     study: Annotated[str, typer.Option(help="Whose base, data, budget, protocol and seeds: a TOML file, or a name.")],
     root: Root = Path("runs"),
     workers: Workers = None,
+    engine: Engine = "local",
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Start the named encoders from random weights: no download.")
     ] = False,
@@ -59,7 +61,7 @@ def compare(
     from ablations.compare_screen import compare_encoders
 
     weights = "random" if random_weights else "pretrained"
-    compare_encoders(names, study, root, workers, weights=weights, format=format)
+    compare_encoders(names, study, root, Means(engine, workers), weights=weights, format=format)
 
 
 @app.command()

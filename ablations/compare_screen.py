@@ -20,6 +20,7 @@ from workbench.backbones.registry import load_backbone
 from workbench.compute import Place, place
 from workbench.count import trainable_parameters
 from workbench.edits import edited
+from workbench.engines.means import Means
 from workbench.errors import UserError, encoder_errors
 from workbench.plan import actions_of
 from workbench.record import find
@@ -29,14 +30,14 @@ Format = Literal["terminal", "json", "markdown"]
 
 
 def compare_encoders(
-    names: Sequence[str], study: str, root: Path, workers: int | None, *, weights: Start, format: Format
+    names: Sequence[str], study: str, root: Path, means: Means, *, weights: Start, format: Format
 ) -> None:
     """Do what is missing, then print what each encoder costs and how it compares with the native one."""
     chosen = comparing(read_study(study), names, weights=weights)
     with told_aside(format != "terminal"):
         console.print(chosen.question, style="bold", markup=False)
         rows, measured = _costs(chosen, names, root, weights)
-        complaint = make_missing(chosen, root, workers)
+        complaint = make_missing(chosen, root, means)
     comparison = Comparison(rows, measured, bottleneck(gather(chosen, root)))
     if format == "terminal":
         print_comparison(comparison, console)

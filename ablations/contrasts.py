@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from ablations.outcomes import ArmRecord, StudyRecord
 from ablations.statistics.adjustment import benjamini_hochberg, holm
 from ablations.statistics.contrast import contrast, equivalent, mcnemar
-from ablations.table import ContrastRow
+from ablations.statistics.scores import improvement
+from ablations.table import ContrastRow, seen
 from workbench.errors import unknown
 
 MARGIN = 0.05
@@ -54,6 +55,7 @@ def _rows(record: StudyRecord, named: Sequence[Named], adjust: Adjust) -> tuple[
             screening=estimate is not None and estimate.screening,
             paired=estimate is not None and estimate.paired,
             mcnemar=mcnemar(arms[a], arms[b]),
+            improvement=seen(improvement(arms[a], arms[b], record.tasks), min(len(arms[a]), len(arms[b]))),
         )
         for index, ((name, a, b), estimate) in enumerate(zip(named, estimates, strict=True))
     )

@@ -6,9 +6,11 @@ from pathlib import Path
 from statistics import median
 
 from ablations.study import Wanted
-from workbench.count import Cost, training_cost
+from workbench.count import Cost, step_flops, training_cost
+from workbench.flops import Work
 from workbench.plan import Finetune, Inject, actions_of
 from workbench.record import find
+from workbench.spec import with_random_weights
 
 OTHER_BYTES = 300_000
 """Of a run beside its weights: log, ledger, outcomes, films."""
@@ -44,6 +46,29 @@ def estimates(runs: Sequence[Wanted], root: Path) -> list[Estimate]:
                 )
     speed, playing = _speeds(runs, root, costs)
     return [_estimate(run, root, costs, speed, playing) for run in runs]
+
+
+def work_of(runs: Sequence[Wanted]) -> list[Work | None]:
+    """What the training of each run needs and executes; arms that differ in their weights only are counted once.
+
+    None where nothing is trained, and for an injection, whose loss is its objective's and not known before it runs.
+    """
+    counted: dict[str, Work] = {}
+    return [_work(run.plan, counted) if isinstance(run.plan, Finetune) else None for run in runs]
+
+
+def _work(plan: Finetune, counted: dict[str, Work]) -> Work:
+    plan = plan.model_copy(update={"spec": with_random_weights(plan.spec)})
+    key = f"{_key(plan)} {plan.compute.gradient_checkpointing}"
+    if key not in counted:
+        counted[key] = step_flops(
+            plan.spec,
+            chunk=plan.budget.chunk,
+            batch=plan.budget.batch,
+            actions=actions_of(plan.data),
+            checkpointing=plan.compute.gradient_checkpointing,
+        )
+    return counted[key] * plan.budget.steps
 
 
 def _key(plan: Finetune | Inject) -> str:

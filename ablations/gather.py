@@ -9,6 +9,7 @@ import numpy as np
 
 from ablations.arms import Arm
 from ablations.bottleneck import ArmRecord, SlotFact, StudyRecord
+from ablations.matched import ranks
 from ablations.study import TRAINING, Study, Wanted, arm_runs, wanted
 from workbench.disjoint import check_disjoint
 from workbench.edits import edited
@@ -156,6 +157,27 @@ def _otherwise(study: Study, arm: Arm) -> tuple[str, ...]:
     return (*budget, *rates)
 
 
+def _sizes(study: Study, chosen: Mapping[str, Sequence[Wanted]], records: Mapping[str, Record]) -> list[str]:
+    """What was reached where an arm was to be as large as another one, by the ledgers of their runs."""
+
+    def reached(name: str) -> int | None:
+        done = [record for record in _done(chosen[name], records).values() if record.error is None]
+        return sum(row["trainable"] for row in done[0].ledger()["rows"]) if done else None
+
+    notes = []
+    for arm in study.arms:
+        if arm.parameters_of is None:
+            continue
+        own, other = reached(arm.name), reached(arm.parameters_of)
+        if own is not None and other is not None:
+            rank = max(ranks(study.model_of(arm)).values())
+            notes.append(
+                f"'{arm.name}' was to train as many parameters as '{arm.parameters_of}': at rank {rank} it trains "
+                f"{own:,}, beside {other:,} ({100 * (own / other - 1):+.1f} %)."
+            )
+    return notes
+
+
 def _notes(study: Study, chosen: Mapping[str, Sequence[Wanted]], records: Mapping[str, Record]) -> tuple[str, ...]:
     notes = []
     for arm in study.arms:
@@ -165,6 +187,7 @@ def _notes(study: Study, chosen: Mapping[str, Sequence[Wanted]], records: Mappin
                 f"'{arm.name}' was trained with the learning rates {tried}; {chosen[arm.name][0].rate:g} did best on "
                 f"{len(study.selection.manifest())} other episodes and is the one that is reported."
             )
+    notes += _sizes(study, chosen, records)
     if study.injections:
         notes.append(
             "An injection is trained once (one seed) and shared by the arms that name it: their intervals do not "

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ablations.outcomes import ArmRecord, StudyRecord
 from ablations.roles import Part, Role, controls, injected_role
 from ablations.statistics.adjustment import holm
-from ablations.statistics.cell import cell
+from ablations.statistics.cell import Cells, cell
 from ablations.statistics.contrast import contrast
 from ablations.statistics.design import Outcomes, shared
 from ablations.statistics.gain import Gain, specific_gain
@@ -39,7 +39,18 @@ class Injected:
         return next(arm.name for arm in (self.frozen, self.trained) if arm is not None)
 
 
-def injections(record: StudyRecord, arms: Arms) -> tuple[tuple[InjectionRow, ...], tuple[str, ...]]:
+@dataclass(frozen=True)
+class Gained:
+    """What the arm that freezes the injected slot gains, its p adjusted over all signals, and over the controls."""
+
+    gain: Estimate | None
+    p_adjusted: float | None
+    specific: Gain | None
+
+
+def injections(
+    record: StudyRecord, arms: Arms, cells: Cells = "wilson"
+) -> tuple[tuple[InjectionRow, ...], tuple[str, ...]]:
     """The rows, signals by their gain and then controls by theirs, and a note for each arm that no row uses.
 
     `arms` are the study's, by role. An arm without a ledger, none of whose runs is recorded, is in no row.
@@ -52,7 +63,7 @@ def injections(record: StudyRecord, arms: Arms) -> tuple[tuple[InjectionRow, ...
     for index, (name, one) in enumerate(zip(_names(found), found, strict=True)):
         against = {} if one.control else controls(record.arms, one.slot)
         specific = specific_gain(_outcomes(one.frozen), {other: arm.outcomes for other, arm in against.items()})
-        rows.append(_row(name, one, arms, gain=gains[index], p_adjusted=adjusted.get(index), specific=specific))
+        rows.append(_row(name, one, arms, gained=Gained(gains[index], adjusted.get(index), specific), cells=cells))
     return tuple(sorted(rows, key=_place)), notes
 
 
@@ -86,12 +97,11 @@ def _names(found: Sequence[Injected]) -> list[str]:
     ]
 
 
-def _row(
-    name: str, one: Injected, arms: Arms, *, gain: Estimate | None, p_adjusted: float | None, specific: Gain | None
-) -> InjectionRow:
+def _row(name: str, one: Injected, arms: Arms, *, gained: Gained, cells: Cells) -> InjectionRow:
+    gain, specific = gained.gain, gained.specific
     own, all_trained = _outcomes(one.frozen), _outcomes(arms.get(Role(Part.TRAINED)))
     kept = _outcomes(arms.get(Role(Part.FROZEN, one.slot)))
-    success, won_back = cell(own), recovery(own, kept, trained=all_trained)
+    success, won_back = cell(own, cells), recovery(own, kept, trained=all_trained)
     return InjectionRow(
         name=name,
         slot=one.slot,
@@ -101,7 +111,7 @@ def _row(
         success=seen(success, len(own)),
         gain=estimated(gain),
         p=gain.p if gain else None,
-        p_adjusted=p_adjusted,
+        p_adjusted=gained.p_adjusted,
         specific=seen(specific, specific.seeds) if specific else None,
         recovery=seen(won_back, len(shared(own, kept, all_trained))),
         trained_gain=estimated(contrast(_outcomes(one.trained), all_trained)),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import date, time
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -12,7 +13,8 @@ from workbench.errors import unknown
 
 def first_error(error: ValidationError, model: type[BaseModel]) -> str:
     """`arms.3.edits.0.tune.rnak: No key named 'rnak'. Did you mean 'rank'? Known: alpha, kind, rank.`"""
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])  # why another one is missing
     path, given = first["loc"], first.get("input")
     context: dict[str, Any] = first.get("ctx", {})
     match first["type"]:
@@ -25,7 +27,7 @@ def first_error(error: ValidationError, model: type[BaseModel]) -> str:
         case "union_tag_not_found":
             said = f"The key {context['discriminator']} is missing. Known: {', '.join(sorted(_tags(model, path)))}."
         case _:
-            shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
+            shown = f" (got {given!r})" if isinstance(given, str | int | float | bool | date | time) else ""
             said = first["msg"].removeprefix("Value error, ") + shown * (first["type"] != "value_error")
     field, colon, rest = said.partition(": ")
     if colon and field in _keys(model, path):  # of what one value checks itself

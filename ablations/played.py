@@ -17,7 +17,7 @@ def with_played(given: Any) -> Any:
     expert that say nothing of their benchmark.
     """
     if not isinstance(given, Mapping) or not isinstance(given.get("protocol"), Mapping):
-        return given
+        return given  # what is wrong with the protocol is told by itself
     shared = {key: value for key, value in given["protocol"].items() if key in SHARED}
     told = _told(given, shared)
     if isinstance(injections := given.get("injections"), Mapping):

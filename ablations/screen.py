@@ -1,60 +1,72 @@
-"""What a person sees of a study: its plan, its progress, its table."""
+"""What a person sees of a study: its progress, its table."""
 
-import json
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.markup import escape
-from rich.table import Table
 
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
+from ablations.logged import log_study
+from ablations.statistics.cell import Cells
 from ablations.study import Study, Wanted, wanted
-from ablations.study_file import read_study, study_path
-from workbench.engines.local import Event, carry_out, default_workers
+from ablations.study_file import read_study
+from workbench.engines.contract import Engine, Event
+from workbench.engines.means import Means
+from workbench.engines.registry import engine
 from workbench.errors import UserError
 from workbench.plan import Evaluate, Expert, Finetune, Inject, Job, Replay, actions_of, job_id
 from workbench.record import find, is_done
 from workbench.screen import console, ledger_table, stage
+from workbench.sinks.names import SinkName
+from workbench.sinks.registry import open_sink
+from workbench.stopping import stopped_in_a_sentence
 
 TRAINING_SHARE = 0.8
 """Of a run's time; the rest is playing. Only for the progress bar."""
 
 
-def demo(root: Path, workers: int | None) -> None:
-    run_study("demo", root, workers)
+def demo(root: Path, means: Means) -> None:
+    run_study("demo", root, means)
 
 
-def run_study(name: str, root: Path, workers: int | None, changes: Sequence[str] = ()) -> None:
-    """Do what is missing, then print the table and where everything lies."""
+def run_study(name: str, root: Path, means: Means, changes: Sequence[str] = (), *, log: SinkName | None = None) -> None:
+    """Do what is missing, then print the table and where everything lies; `log`: copy the runs to that sink too."""
     study = read_study(name, changes)
+    if log:
+        open_sink(log, root, study.name)  # a package that is missing is told before hours are spent
     console.print(escape(study.question), style="bold")
-    complaint = make_missing(study, root, workers)
+    complaint = make_missing(study, root, means)
+    if log:
+        log_study(study, root, log)
     _print_ledger(study, wanted(study), root)
     _report(study, root, name)
     if complaint:
         raise UserError(complaint)
 
 
-def make_missing(study: Study, root: Path, workers: int | None) -> str:
+def make_missing(study: Study, root: Path, means: Means) -> str:
     """Carry out what of `study` is not recorded; returns what to say, after the table, of runs that broke, or ""."""
     runs = wanted(study)
     missing = [run for run in runs if find(root, run.plan) is None]
     console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them recorded in {root}.")
-    broken = _make(missing, root, workers or default_workers())
+    with stopped_in_a_sentence():
+        broken = _make(missing, root, means)
     reasons = "; ".join(dict.fromkeys(reason.splitlines()[-1] for reason in broken.values() if reason))
     return f"{len(broken)} of {len(missing)} runs broke, the others are recorded: {reasons}" if broken else ""
 
 
-def _make(missing: Sequence[Wanted], root: Path, workers: int) -> dict[str, str]:
+def _make(missing: Sequence[Wanted], root: Path, means: Means) -> dict[str, str]:
     """Data and runs that are missing; returns what broke, by id."""
     if not missing:
         return {}
-    _check_models(missing)
-    _collect(missing, root, workers)
+    carry_out = engine(means)
+    _check_models(missing, here=means.engine == "local")
+    _collect(missing, root, carry_out)
     purpose = "train each arm's model on the same demonstrations, then let it play the same episodes"
-    broken = _carry_out([run.plan for run in missing], root, workers, title="Runs", purpose=purpose)
+    broken = _carry_out([run.plan for run in missing], root, carry_out, title="Runs", purpose=purpose)
     for id, error in broken.items():
         console.print(f"run {id} broke: {error}", style="red", markup=False)
     return broken
@@ -81,8 +93,9 @@ def _report(study: Study, root: Path, name: str) -> None:
     console.print(f"which run is which: workbench plan {name} --root {root}", markup=False, soft_wrap=True)
 
 
-def _check_models(missing: Sequence[Wanted]) -> None:
-    """What cannot be is refused before minutes are spent: a name, a device, a slot that is not tuned so."""
+def _check_models(missing: Sequence[Wanted], *, here: bool) -> None:
+    """What cannot be is refused before minutes are spent: a name, a slot that is not tuned so, and, where runs are
+    carried out `here`, a device."""
     from workbench.compute import place
     from workbench.count import trainable_parameters
     from workbench.names import check_names
@@ -90,18 +103,19 @@ def _check_models(missing: Sequence[Wanted]) -> None:
     plans = {run.plan.spec.model_dump_json(): run.plan for run in missing if isinstance(run.plan, Finetune | Inject)}
     for plan in plans.values():
         check_names(plan.spec)
-        place(plan.compute)
+        if here:
+            place(plan.compute)
     for plan in plans.values():
         trainable_parameters(plan.spec, chunk=plan.budget.chunk, actions=actions_of(plan.data))
 
 
-def _collect(missing: Sequence[Wanted], root: Path, workers: int) -> None:
+def _collect(missing: Sequence[Wanted], root: Path, carry_out: Engine) -> None:
     """Write the expert datasets that the missing runs train on."""
     if recipes := uncollected(missing, root):
         tasks = ", ".join(dict.fromkeys(task for recipe in recipes for task in recipe.tasks))
         splits = " and ".join(dict.fromkeys(recipe.split for recipe in recipes))
         purpose = f"the scripted expert shows {tasks} ({splits} episodes)"
-        for error in _carry_out(recipes, root, workers, title="Demonstrations", purpose=purpose).values():
+        for error in _carry_out(recipes, root, carry_out, title="Demonstrations", purpose=purpose).values():
             raise UserError(error)
 
 
@@ -111,13 +125,16 @@ def uncollected(missing: Sequence[Wanted], root: Path) -> list[Expert]:
     return [recipe for recipe in data if isinstance(recipe, Expert) and not is_done(root, recipe)]
 
 
-def _carry_out(jobs: Sequence[Job], root: Path, workers: int, *, title: str, purpose: str) -> dict[str, str]:
+def _carry_out(jobs: Sequence[Job], root: Path, carry_out: Engine, *, title: str, purpose: str) -> dict[str, str]:
     """Do what is missing under one progress bar; returns what broke, by id."""
     waited = {job_id(job): job for job in jobs}
     share = dict.fromkeys(waited, 0.0)
     ended, broken = 0, dict[str, str]()
-    with stage(title, purpose) as progress:
-        for event in carry_out(jobs, root, workers=workers):
+    with stage(title, purpose) as progress, closing(carry_out(jobs, root)) as events:
+        for event in events:
+            if event.stage == "elsewhere":
+                console.print(f"{_runs(event.total)} being done by another process: waiting for it.")
+                continue
             if event.stage in ("recorded", "broken"):
                 ended += 1
             if event.stage == "broken":
@@ -125,6 +142,10 @@ def _carry_out(jobs: Sequence[Job], root: Path, workers: int, *, title: str, pur
             share[event.run] = _share(event, waited[event.run])
             progress(sum(share.values()), len(waited), f"· {ended} of {len(waited)} done")
     return broken
+
+
+def _runs(count: int) -> str:
+    return "1 run is" if count == 1 else f"{count} runs are"
 
 
 def _share(event: Event, job: Job) -> float:
@@ -158,63 +179,18 @@ def show_table(
     changes: Sequence[str] = (),
     *,
     published: bool = False,
+    cells: Cells = "wilson",
 ) -> None:
-    """Print the table of what is recorded; `published`: with the papers' figures beside it."""
+    """Print the table of what is recorded, its success rates with the intervals `cells`; `published`: with the papers'
+    figures beside it.
+    """
     from ablations.published import with_published
     from ablations.report.terminal import print_table
     from ablations.report.text import WRITERS
 
-    table = bottleneck(gather(read_study(name, changes), root))
+    table = bottleneck(gather(read_study(name, changes), root), cells)
     table = with_published(table) if published else table
     if format == "terminal":
         print_table(table, console)
     else:
         print(WRITERS[format](table))
-
-
-def _plan_rows(runs: Sequence[Wanted], root: Path) -> list[dict[str, Any]]:
-    """What `plan` says of each run; parameters are counted once for each model."""
-    from workbench.count import trainable_parameters
-
-    rows: list[dict[str, Any]] = []
-    counts: dict[str, int] = {}
-    models = {run.id: run.plan for run in runs if isinstance(run.plan, Finetune | Inject)}
-    for run in runs:
-        record = find(root, run.plan)
-        model = models.get(run.plan.of if isinstance(run.plan, Evaluate) else run.id)
-        key = model.spec.model_dump_json() if model else ""
-        if key not in counts:
-            counts[key] = (
-                trainable_parameters(model.spec, chunk=model.budget.chunk, actions=actions_of(model.data))
-                if model
-                else 0
-            )
-        rows.append(
-            {
-                "id": run.id,
-                "arm": run.arm,
-                "seed": run.seed,
-                "kind": run.plan.kind,
-                "trainable_parameters": counts[key],
-                "recorded": record is not None,
-                "error": record.error if record else None,
-            }
-        )
-    return rows
-
-
-def show_plan(name: str, root: Path, format: Literal["terminal", "json"], changes: Sequence[str] = ()) -> None:
-    study = read_study(name, changes, planning=True)
-    rows = _plan_rows(wanted(study), root)
-    if format == "json":
-        print(
-            json.dumps({"study": study.name, "file": str(study_path(name)), "root": str(root), "runs": rows}, indent=1)
-        )
-        return
-    table = Table(title=f"{study.name}: {sum(r['recorded'] for r in rows)} of {len(rows)} runs recorded in {root}")
-    for column in ("run", "arm", "seed", "kind", "trainable", "recorded"):
-        table.add_column(column, justify="right" if column in ("seed", "trainable") else "left")
-    for row in rows:
-        state = "failed" if row["error"] else "yes" if row["recorded"] else "–"
-        table.add_row(row["id"], row["arm"], str(row["seed"]), row["kind"], f"{row['trainable_parameters']:,}", state)
-    console.print(table)

@@ -45,7 +45,7 @@ def show_skills(asked: Asked, skills: str | None) -> None:
         return
     with told_aside(asked.format == "json"):
         console.print(study.question, style="bold", markup=False)
-        complaint = make_missing(study, asked.root, asked.workers)
+        complaint = make_missing(study, asked.root, asked.means)
         scores = _scores(study, asked.root)
     rows = skill_rows(bottleneck(gather(study, asked.root)), scores)
     found = correlation(rows)

@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ablations.arms import Arm, Contrast, Injection, Seeds
+from ablations.matched import as_large, check_parameters, step_flops, trained
 from ablations.parse import first_error
 from ablations.played import check_arm, check_data, with_played
 from ablations.stages import INJECTION, begun, check_sources, in_order, reached, sources, spec_of, spelt_out
-from workbench.actions import Actions
 from workbench.benchmarks.contract import Protocol
 from workbench.errors import unknown
 from workbench.fingerprint import contents_of, pinned
@@ -43,9 +42,9 @@ class Study(Value):
     name: Name
     question: str
     base: Spec = Spec()
+    protocol: Protocol
     data: Data
     budget: Budget
-    protocol: Protocol
     compute: Compute = Compute()
     matched: Literal["steps", "operations"] = "steps"
     seeds: Seeds = (0,)
@@ -100,11 +99,20 @@ class Study(Value):
         budget = self.changed_budget(arm)
         if self.matched == "steps" or "steps" in arm.budget or arm.reference:
             return budget
-        specs = (self.base, spec_of(arm, self.base, arm.name))
+        specs = (self.base, self.model_of(arm))
         base, own = (
-            _step_flops(spec.model_dump_json(), budget.chunk, budget.batch, actions_of(self.data)) for spec in specs
+            step_flops(spec.model_dump_json(), budget.chunk, budget.batch, actions_of(self.data)) for spec in specs
         )
         return budget.model_copy(update={"steps": max(1, round(budget.steps * base / own))})
+
+    def model_of(self, arm: Arm) -> Spec:
+        """The arm's model, as large as that of the arm that it names where it names one."""
+        spec, actions = spec_of(arm, self.base, f"arm {arm.name!r}"), actions_of(self.data)
+        if arm.parameters_of is None:
+            return spec
+        other = next(one for one in self.arms if one.name == arm.parameters_of)
+        wanted = trained(self.model_of(other), chunk=self.changed_budget(other).chunk, actions=actions)
+        return as_large(spec, wanted, chunk=self.changed_budget(arm).chunk, actions=actions)
 
     def sibling(
         self, *, arms: tuple[Arm, ...], injections: Mapping[str, Injection] | None = None, **own: Any
@@ -138,7 +146,9 @@ class Study(Value):
         for arm in self.arms:
             spec = spec_of(arm, self.base, f"arm {arm.name!r}")
             check_sources(spec, self.base, self.injections, f"arm {arm.name!r}")
-            told = arm.model_dump_json(include={"reference", "inputs", "retrained", "learning_rates"})
+            if arm.parameters_of is not None:
+                check_parameters(arm, spec, {one.name: one for one in self.arms})
+            told = arm.model_dump_json(include={"reference", "inputs", "retrained", "learning_rates", "parameters_of"})
             key = _resolved(self, spec).model_dump_json() + self.changed_budget(arm).model_dump_json() + told
             if key in seen:
                 raise ValueError(f"the arms {seen[key]!r} and {arm.name!r} are the same model: an edit changes nothing")
@@ -158,13 +168,6 @@ class Study(Value):
             twins = [other for other, used in splits.items() if used == split and other != name]
             if twins and not all(t.startswith("injections.") for t in [name, *twins]):
                 raise ValueError(f"{name} and {twins[0]} both use the {split!r} episodes; their splits must differ")
-
-
-@cache
-def _step_flops(spec: str, chunk: int, batch: int, actions: Actions) -> int:
-    from workbench.count import training_cost  # torch: only where operations have to be counted
-
-    return training_cost(Spec.model_validate_json(spec), chunk=chunk, batch=batch, actions=actions).step_flops
 
 
 @dataclass(frozen=True)
@@ -232,7 +235,7 @@ def arm_runs(study: Study, arm: Arm) -> Iterator[Wanted]:
         replay = Replay(protocol=study.protocol)
         yield Wanted(run_id(replay), arm.name, 0, replay)
         return
-    spec, budget = pinned(_resolved(study, spec_of(arm, study.base, arm.name))), study.budget_of(arm)
+    spec, budget = pinned(_resolved(study, study.model_of(arm))), study.budget_of(arm)
     shared = {"spec": spec, "data": study.data, "protocol": study.protocol, "compute": study.compute}
     given = arm.inputs if arm.retrained else Inputs()
     for rate in arm.learning_rates or (None,):

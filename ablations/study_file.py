@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from os.path import exists, isfile
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def study_path(name: str) -> Path:
     """A study file: a path, or the name of one in `configs/`."""
     path = Path(name)
     if path.suffix == ".toml":
-        if not path.is_file():
+        if not isfile(path):  # False also of a name that no file can have
             raise UserError(f"No study file {name}. Ready-made ones: {', '.join(ready_made())}.")
         return path
     if name not in ready_made():
@@ -58,14 +59,14 @@ def read_study(name: str, changes: Sequence[str] = (), *, planning: bool = False
 def _content(path: Path, extended: tuple[Path, ...]) -> Tree:
     """What a file says, on top of what the study says that it `extends`: a name, or a path beside the file."""
     try:
-        content: Tree = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content: Tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # also bytes that are no text, and integers of thousands of digits
         raise UserError(f"{path} is not TOML: {error}") from error
     base = content.pop("extends", None)
     if base is None:
         return content
     beside = path.parent / str(base)
-    found = beside if beside.is_file() else study_path(str(base))
+    found = beside if isfile(beside) else study_path(str(base))
     if found in (path, *extended):
         raise UserError(f"{path}: extends {base!r}, which extends this study in turn.")
     return _merged(_content(found, (*extended, path)), content)
@@ -85,11 +86,16 @@ def _merged(base: Tree, above: Tree) -> Tree:
         ):
             merged[key] = _merged(old, value)
         elif key in NAMED and isinstance(old, list) and isinstance(value, list):
-            names = [member.get("name") for member in value]
-            merged[key] = [*(member for member in old if member["name"] not in names), *value]
+            names = [_name(member) for member in value]
+            merged[key] = [*(member for member in old if _name(member) not in names), *value]
         else:
             merged[key] = value
     return merged
+
+
+def _name(member: Any) -> Any:
+    """None where it has none, which is told once the study is read."""
+    return member.get("name") if isinstance(member, dict) else None
 
 
 def _change(content: Tree, change: str) -> None:
@@ -158,4 +164,4 @@ def with_digest(data: Data, *, planning: bool = False) -> Data:
 
 def absent(data: Data) -> bool:
     """Whether it is a folder that is not here."""
-    return isinstance(data, Folder) and not Path(data.path).expanduser().exists()
+    return isinstance(data, Folder) and not exists(Path(data.path).expanduser())

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ablations.statistics.cell import Cells
 from ablations.statistics.interval import ENOUGH_SEEDS, Estimate, Interval
 
 
@@ -34,7 +35,10 @@ class Figure(Value):
 
 
 class ArmRow(Value):
-    """One arm. `facts` is what the ledger says of its slots; `failed` maps a seed to the reason why its run stopped."""
+    """One arm. `facts` is what the ledger says of its slots; `failed` maps a seed to the reason why its run stopped.
+
+    `iqm` is the interquartile mean over seeds and tasks (arXiv:2108.13264), null on one seed.
+    """
 
     name: str
     facts: str
@@ -47,6 +51,8 @@ class ArmRow(Value):
     screening: bool
     by_seed: dict[int, float]
     by_task: dict[str, float]
+    by_task_ci95: dict[str, tuple[float, float]] = {}
+    iqm: Figure | None = None
     failed: dict[int, str]
     missing: tuple[int, ...]
 
@@ -60,7 +66,8 @@ class ContrastRow(Value):
 
     `p_adjusted` is adjusted over all rows of its kind: by Holm for declared contrasts, by Benjamini and Hochberg for
     exploratory ones. `equivalent`: shown to lie within ±5 points (TOST). `mcnemar` is the exact p within each seed;
-    `paired` is false where the two arms have no training seed in common.
+    `paired` is false where the two arms have no training seed in common. `improvement` is how often a training of a is
+    better than one of b on a task (arXiv:2108.13264), null where an arm has one seed.
     """
 
     name: str
@@ -76,6 +83,7 @@ class ContrastRow(Value):
     screening: bool
     paired: bool
     mcnemar: dict[int, float]
+    improvement: Figure | None = None
 
     @property
     def figure(self) -> Figure | None:
@@ -196,7 +204,8 @@ class Table(Value):
     """One study, one answer. `bottleneck` is the slot that the rule names, null where it names none.
 
     `injections` are signals by their gain, largest first, then negative controls by theirs. `exploratory` contrasts
-    were not declared: they are hints. `shares` add up to what both inputs together carry.
+    were not declared: they are hints. `shares` add up to what both inputs together carry. `cells` is the interval of
+    every success rate.
     `published` is what papers found elsewhere; it is left out where nobody asked for it.
     """
 
@@ -220,6 +229,7 @@ class Table(Value):
     shares: tuple[ShareRow, ...]
     arms: tuple[ArmRow, ...]
     notes: tuple[str, ...]
+    cells: Cells = "wilson"
     published: PublishedRows | None = Field(default=None, exclude_if=lambda value: value is None)
 
     def as_json(self) -> str:

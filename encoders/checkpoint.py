@@ -1,5 +1,6 @@
 """A file of weights as plain tensors: safetensors, or a pickle that holds nothing else."""
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,6 +14,20 @@ from torch import Tensor, nn
 from encoders.errors import WeightsMismatch, WeightsMissing
 
 WRAPPERS = ("state_dict", "model")  # the keys under which training scripts put the tensors
+BROKEN = (
+    UnpicklingError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+"""What torch's reader of pickles raises on one that it does not let through, or that is damaged."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -26,7 +41,7 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     _check_there(path)
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
+    except BROKEN as error:
         raise WeightsMismatch(
             f"The file {path} is no safetensors and does not load with weights_only=True: it is refused, because a "
             "pickle can run code. Save its tensors with safetensors.torch.save_file."

@@ -3,7 +3,6 @@
 Shapes: M tokens with prefix  N image tokens  D encoder width
 """
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from encoders.contract import Card, Encoder, Facts, Interpolation
 from encoders.errors import UnsupportedEncoder, WeightsMismatch, WeightsMissing
 from encoders.hf_vit import HfViT
 from encoders.hub import FILE, weights_file
+from encoders.pretrained import INDEX, check_weights, read_pretrained, weight_map
 from encoders.torchvision_ops import ensure
 from encoders.tower_inputs import required_inputs
 from encoders.unread import take_out_unread
@@ -26,7 +26,6 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModel, PreTrainedCo
 from transformers.utils.logging import get_verbosity, set_verbosity, set_verbosity_error  # noqa: E402
 
 PREFIX = "hf:"
-INDEX = "model.safetensors.index.json"  # where the weights are in several files
 PILLOW: dict[int, Interpolation] = {2: "bilinear", 3: "bicubic"}  # Pillow's own numbers
 
 
@@ -118,7 +117,7 @@ def _read(
 
 def _of_other_parts(folder: Path) -> set[str]:
     """The keys of the model that was saved there: its text tower, its heads. The class is the configuration's."""
-    configuration = AutoConfig.from_pretrained(folder, local_files_only=True)
+    configuration = read_pretrained(AutoConfig, folder)
     known = [name for name in configuration.architectures or () if name in dir(transformers)]
     kinds = [getattr(transformers, name) for name in known]
     with torch.device("meta"):
@@ -129,7 +128,7 @@ def _of_other_parts(folder: Path) -> set[str]:
 def _tower_configuration(identifier: str) -> PreTrainedConfig:
     folder = _file(identifier, "config.json").parent
     try:
-        whole = AutoConfig.from_pretrained(folder, local_files_only=True)
+        whole = read_pretrained(AutoConfig, folder)
     except (OSError, ValueError) as error:  # no JSON; also what needs code of its own: none is run
         raise UnsupportedEncoder(
             f"transformers does not know the model '{identifier}': {' '.join(str(error).split())[:200]}"
@@ -140,7 +139,12 @@ def _tower_configuration(identifier: str) -> PreTrainedConfig:
 
 def _processor(identifier: str) -> Any:
     folder = _file(identifier, "preprocessor_config.json").parent
-    return AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+    try:
+        return read_pretrained(AutoImageProcessor, folder)
+    except (OSError, ValueError) as error:
+        raise UnsupportedEncoder(
+            f"The processor of '{PREFIX}{identifier}' cannot be read: {' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 def _facts(identifier: str, processor: Any) -> Facts:
@@ -188,16 +192,25 @@ def _check_tower(identifier: str, tower: PreTrainedModel) -> PreTrainedModel:
 def _weights_folder(identifier: str) -> Path:
     if not Path(identifier).is_dir():
         file = weights_file(identifier, names=(FILE, INDEX))
-        shards = set(json.loads(file.read_text())["weight_map"].values()) if file.name == INDEX else set()
-        for shard in sorted(shards):
+        for shard in sorted(_shards(file)):
             weights_file(identifier, names=(shard,))
         return file.parent
     for name in (FILE, INDEX):
         if (Path(identifier) / name).is_file():
+            _shards(Path(identifier) / name)
             return Path(identifier)
     raise WeightsMissing(
         f"The folder {identifier} holds no {FILE}. A pickle there can be named as a file: '{PREFIX}{identifier}@FILE'."
     )
+
+
+def _shards(file: Path) -> set[str]:
+    """The files that an index names; none of a file of weights."""
+    try:
+        check_weights(file.parent)
+        return set(weight_map(file).values()) if file.name == INDEX else set()
+    except ValueError as error:
+        raise WeightsMismatch(f"{error}.") from error
 
 
 def _file(identifier: str, name: str) -> Path:

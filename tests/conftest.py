@@ -57,3 +57,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     assert mounted.returncode == 0, mounted.stderr
     yield disk
     subprocess.run(["umount", disk], check=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", default="0.03", help="Share of the fault suite's full size that is tried.")

@@ -209,7 +209,10 @@ def test_a_full_disk_is_one_sentence_and_leaves_earlier_results(small_run: Small
     assert [path.parent.name for path in tiny_disk.glob("*/result.json")] == [run_id(small_run.plan)]
 
 
-def test_ctrl_c_ends_the_command_and_its_workers_without_a_traceback(small_run: SmallRun, tmp_path: Path):
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_ends_the_command_and_its_workers_in_a_sentence(
+    small_run: SmallRun, tmp_path: Path, sent: signal.Signals, code: int
+):
     root = Path(shutil.copytree(small_run.root, tmp_path / "runs"))
     long = ("--set", "arms.freeze-vision.budget={ steps = 100000 }")  # so that it is still at work
     command = subprocess.Popen(
@@ -223,8 +226,8 @@ def test_ctrl_c_ends_the_command_and_its_workers_without_a_traceback(small_run: 
     )
     assert until(lambda: at_work(command.pid))
     workers = at_work(command.pid)
-    os.killpg(command.pid, signal.SIGINT)
-    error = command.communicate(timeout=20)[1]
-    assert (command.returncode, error) == (130, "")
+    os.killpg(command.pid, sent)
+    error = command.communicate(timeout=10)[1]
+    assert (command.returncode, error) == (code, "stopped; what is recorded is kept; start the same command again\n")
     assert not any(alive(worker) for worker in workers)
     assert find(root, small_run.plan) is not None

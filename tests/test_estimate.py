@@ -84,3 +84,24 @@ def test_a_dry_run_of_what_is_recorded_has_nothing_to_list(small_run: SmallRun):
     changes = ("--set", "arms=[{name='all-trained'}]", "--set", "contrasts=[]", "--set", "injections={}")
     said = say("run", "smoke", "--dry-run", "--root", str(small_run.root), *changes)
     assert said.code == 0 and "all 1 runs are recorded" in said.out and "nothing is missing" in said.out
+
+
+def test_a_plan_counts_operations_on_request(small_run: SmallRun):
+    """Required, executed and waste of whole trainings; what a plan says without it stays as it is."""
+    changes = ["arms=[{name='all-trained'}, {name='blind', inputs={image='blank'}}]", "contrasts=[]", "injections={}"]
+    words = ["plan", "smoke", "--format", "json", *(word for change in changes for word in ("--set", change))]
+    plain, counted = (json.loads(say(*words, *more).out)["runs"] for more in ((), ("--flops",)))
+    names = ("required_flops", "executed_flops", "waste")
+    assert [{key: row[key] for key in row if key not in names} for row in counted] == plain
+    trained, play = counted
+    budget = small_run.plan.budget
+    step = training_cost(small_run.plan.spec, chunk=budget.chunk, batch=budget.batch, actions=Actions()).step_flops
+    assert trained["required_flops"] == budget.steps * step <= trained["executed_flops"]
+    assert trained["waste"] == trained["executed_flops"] / trained["required_flops"] < 1.02
+    assert [play[name] for name in names] == [None, None, None]
+
+
+def test_a_plan_sums_operations_of_the_study_for_people():
+    said = say("plan", "smoke", "--flops", "--set", "seeds=[0, 1]", "--set", "contrasts=[]").out
+    table = said[said.index("operations of training") :]
+    assert [word for word in ("all-trained", "all of it", "required TFLOP", "waste") if word not in table] == []

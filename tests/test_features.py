@@ -72,9 +72,15 @@ def test_with_and_without_it_training_gives_the_same_bits(
 
 def test_an_encoder_reads_each_frame_once_whatever_is_asked_for(frozen: Policy, images: Tensor, tmp_path: Path):
     kept, generator = opened(frozen, images, tmp_path), torch.Generator().manual_seed(0)
-    for _ in range(40):
-        rows = torch.randint(len(images), (BATCH,), generator=generator)
-        assert torch.equal(kept(rows), encoded(frozen.vision, images[rows], spot()))
+    batches = [torch.randint(len(images), (BATCH,), generator=generator) for _ in range(40)]
+    sizes = list[int]()
+    watch = frozen.vision.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    found = [kept(rows) for rows in batches]
+    watch.remove()
+    assert sizes == [BATCH] * 5  # 18 frames, each time as many as a batch of the training has
+    assert all(
+        torch.equal(one, encoded(frozen.vision, images[rows], spot())) for one, rows in zip(found, batches, strict=True)
+    )
     assert kept.computed == len(images)
     again = opened(frozen, images, tmp_path)
     again(torch.arange(BATCH))

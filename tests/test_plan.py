@@ -6,8 +6,21 @@ from pydantic import TypeAdapter, ValidationError
 from workbench import plan as plans
 from workbench.augmentation import Augmentation
 from workbench.benchmarks.contract import Protocol, Start
-from workbench.plan import Budget, Compute, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, needs, run_id
-from workbench.spec import Lora, Slot, Spec, Value
+from workbench.plan import (
+    RESULTS_VERSION,
+    Budget,
+    Compute,
+    Evaluate,
+    Expert,
+    Finetune,
+    Folder,
+    Inject,
+    Inputs,
+    Plan,
+    needs,
+    run_id,
+)
+from workbench.spec import Frozen, Lora, Slot, Spec, Value, digest
 
 BASE = Finetune(spec=Spec(), data=Expert(tasks=("reach",)), budget=Budget(), protocol=Protocol(tasks=("reach",)))
 GOLDEN = {
@@ -68,6 +81,8 @@ OTHER: dict[type[Value], dict[str, Any]] = {
         "dtype": "bfloat16",
         "attention": "eager",
         "gradient_checkpointing": True,
+        "accumulate": 2,
+        "processes": 2,
     },
     Expert: {
         "tasks": ("lift",),
@@ -174,3 +189,12 @@ def test_the_manifest_is_a_function_of_the_protocol_and_its_splits_share_no_stat
     others = [protocol.model_copy(update={"split": split}) for split in ("injection", "finetune", "selection")]
     assert not {start for other in others for start in other.manifest()} & set(starts)
     assert len({p.manifest_digest() for p in (protocol, *others)}) == 4
+
+
+def test_where_only_the_head_is_trained_the_id_says_that_its_prefix_is_read_once():
+    still = Slot(tune=Frozen())
+    head = BASE.model_copy(update={"spec": Spec(vision=still, projector=still, embeddings=still, language=still)})
+    value = {"version": RESULTS_VERSION, "plan": head.model_dump(mode="json")}
+    assert run_id(head) == digest(value | {"prefix": "once"}) != digest(value)
+    some = BASE.model_copy(update={"spec": Spec(vision=still, projector=still, embeddings=still)})
+    assert run_id(some) == digest({"version": RESULTS_VERSION, "plan": some.model_dump(mode="json")})

@@ -16,6 +16,7 @@ from ablations.study import Study, wanted
 from ablations.study_file import read_study
 from ablations.table import Figure
 from workbench.cli import app
+from workbench.engines.means import Means
 from workbench.errors import UserError
 from workbench.plan import Expert, Finetune, Folder, Inject, needs
 from workbench.skills.facts import SKILLS
@@ -128,7 +129,7 @@ def test_a_dry_run_costs_nothing_and_unknown_skills_and_seeds_are_refused(tmp_pa
     assert not list(tmp_path.iterdir())
     for skills, seeds, said in (("depht", None, "Did you mean 'depth'"), ("depth", "one", "are no seeds")):
         with pytest.raises(UserError, match=said):
-            show_skills(Asked("smoke", seeds, tmp_path, None, True, "terminal"), skills)
+            show_skills(Asked("smoke", seeds, tmp_path, Means(), True, "terminal"), skills)
 
 
 @pytest.mark.slow

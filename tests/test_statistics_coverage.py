@@ -31,7 +31,7 @@ def cells(studies: Studies) -> Found:
 
 def exact_cells(studies: Studies) -> Found:
     for arms in studies(0.8, 0.4):
-        yield from zip((cell(arm, how="exact") for arm in arms), (0.8, 0.4), strict=True)
+        yield from zip((cell(arm, how="clopper-pearson") for arm in arms), (0.8, 0.4), strict=True)
 
 
 def contrasts(studies: Studies) -> Found:

@@ -10,7 +10,7 @@ from workbench.backbones.contract import Language
 from workbench.errors import UserError
 from workbench.lora import inject
 from workbench.policy import Policy
-from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Norms, SlotName, Spec
+from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Norms, SlotName, Spec, only_head
 
 
 def adapt(policy: Policy, spec: Spec, *, seed: int) -> None:
@@ -27,6 +27,7 @@ def adapt(policy: Policy, spec: Spec, *, seed: int) -> None:
             _tune(policy.get_submodule(name), name, spec)
     if not any(parameter.requires_grad for parameter in policy.parameters()):
         raise UserError("Every slot of this model is frozen, so there is nothing to train; train at least one.")
+    policy.language.prefix_once = only_head(spec)
     policy.frozen = frozenset(name for name in SLOTS if isinstance(spec.slot(name).tune, Frozen))
     policy.train()
 

@@ -10,11 +10,13 @@ import typer
 from ablations.cli_arms import app as arms
 from ablations.cli_duel import app as duels
 from ablations.cli_encoders import app as encoders
+from ablations.cli_log import app as logs
 from workbench.cli_data import app as data
 from workbench.cli_policy import app as policies
 from workbench.cli_probe import app as probes
+from workbench.engines.means import Means
 from workbench.errors import UserError
-from workbench.options import Changes, Root, StudyName, Workers
+from workbench.options import Changes, Engine, Log, Published, Root, StudyName, Workers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,19 +27,20 @@ app.add_typer(encoders, name="encoders")
 app.add_typer(data, name="data")
 app.add_typer(arms)
 app.add_typer(duels)
+app.add_typer(logs)
 app.add_typer(probes)
 app.add_typer(policies)
 
 
 @app.command()
-def demo(root: Root = Path("runs"), workers: Workers = None) -> None:
+def demo(root: Root = Path("runs"), workers: Workers = None, engine: Engine = "local") -> None:
     """The main job on the embedded backbone: demonstrations, runs, the bottleneck table. Ten minutes on two cores.
 
     Example: workbench demo
     """
     from ablations.screen import demo as show_demo
 
-    show_demo(root, workers)
+    show_demo(root, Means(engine, workers))
 
 
 @app.command()
@@ -45,8 +48,13 @@ def run(
     study: StudyName,
     root: Root = Path("runs"),
     workers: Workers = None,
+    engine: Engine = "local",
+    address: Annotated[
+        str | None, typer.Option(help="Of an existing Ray cluster. Default: RAY_ADDRESS, or a new one here.")
+    ] = None,
     changes: Changes = [],  # noqa: B006
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and do nothing.")] = False,
+    log: Log = None,
 ) -> None:
     """Carry out what of STUDY is not recorded yet, then print its table.
 
@@ -61,7 +69,7 @@ def run(
     else:
         from ablations.screen import run_study
 
-        run_study(study, root, workers, changes)
+        run_study(study, root, Means(engine, workers, address), changes, log=log)
 
 
 @app.command()
@@ -69,15 +77,18 @@ def plan(
     study: StudyName,
     root: Root = Path("runs"),
     changes: Changes = [],  # noqa: B006
+    flops: Annotated[
+        bool, typer.Option("--flops", help="Count the operations that each arm's training needs and executes.")
+    ] = False,
     format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
 ) -> None:
     """List the arms and runs of STUDY: trainable parameters, what is recorded, what is missing. Runs nothing.
 
-    Example: workbench plan demo --format json
+    Example: workbench plan demo --flops
     """
-    from ablations.screen import show_plan
+    from ablations.plan_screen import show_plan
 
-    show_plan(study, root, format, changes)
+    show_plan(study, root, format, changes, flops=flops)
 
 
 @app.command()
@@ -88,7 +99,10 @@ def table(
     format: Annotated[
         Literal["terminal", "markdown", "latex", "csv", "json"], typer.Option(help="How to print.")
     ] = "terminal",
-    published: Annotated[bool, typer.Option("--published", help="Set the papers' figures beside ours.")] = False,
+    published: Published = False,
+    cells: Annotated[
+        Literal["wilson", "clopper-pearson"], typer.Option(help="Which interval a success rate has.")
+    ] = "wilson",
 ) -> None:
     """Compute the modality bottleneck table of STUDY from what is recorded. Runs nothing.
 
@@ -96,7 +110,7 @@ def table(
     """
     from ablations.screen import show_table
 
-    show_table(study, root, format, changes, published=published)
+    show_table(study, root, format, changes, published=published, cells=cells)
 
 
 @app.command()
@@ -106,6 +120,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option(help="The HTML file. Default: ROOT/reports/<study>/report.html.")
     ] = None,
+    published: Published = False,
 ) -> None:
     """Write STUDY as one HTML page that stands alone: verdict, table, plots, rollouts, ledgers. Runs nothing.
 
@@ -113,7 +128,7 @@ def report(
     """
     from ablations.report_screen import write_report
 
-    write_report(study, root, output)
+    write_report(study, root, output, published=published)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from encoders.pretrained import check_weights, read_pretrained
 from encoders.torchvision_ops import ensure
 from workbench.backbones.chat import BLANK, Answers
 from workbench.backbones.contract import Language, LmHead, Words, pad_right
@@ -64,7 +65,7 @@ def load_language_model(
             raise UserError(f"The language model {name!r} has no safetensors weights in {path}.")
         path = fetched(name, WEIGHTS, WANTED, what="language model")
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer: Any = read_pretrained(AutoTokenizer, path)
     except (OSError, ValueError) as error:
         raise UserError(f"The language model {name!r} has no tokenizer in {path}: {error}") from error
     model = _read(path, name) if weights == "pretrained" else _random(path, name, seed)
@@ -113,16 +114,18 @@ def _random(path: Path, name: str, seed: int) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, local_files_only=True))
+            return AutoModelForCausalLM.from_config(read_pretrained(AutoConfig, path))
         except ValueError as error:
             raise UserError(f"{name!r} in {path} is no causal language model: {error}") from error
 
 
 def _read(path: Path, name: str) -> Any:
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
+        read_pretrained(AutoConfig, path)
+        check_weights(path)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             path, local_files_only=True, use_safetensors=True, output_loading_info=True
         )

@@ -5,6 +5,9 @@ from typing import Annotated
 
 import typer
 
+from workbench.engines.means import EngineName
+from workbench.sinks.names import SinkName
+
 Root = Annotated[Path, typer.Option(help="Folder of all runs, datasets and reports.")]
 StudyName = Annotated[str, typer.Argument(help="A TOML file, or the name of one in configs/.")]
 Changes = Annotated[
@@ -12,4 +15,10 @@ Changes = Annotated[
 ]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: one a core, at most 2.")
+]
+Engine = Annotated[EngineName, typer.Option(help="Who carries out the runs: this machine, or a cluster.")]
+Published = Annotated[bool, typer.Option("--published", help="Set the papers' figures beside ours.")]
+Log = Annotated[
+    SinkName | None,
+    typer.Option(help="Copy what runs wrote to this too; packages: vla-workbench[wandb], [trackio], [tensorboard]."),
 ]

@@ -22,9 +22,9 @@ from workbench.benchmarks.contract import (
 from workbench.benchmarks.rules import Split, rules_of
 from workbench.errors import UserError, unknown
 from workbench.objectives.facts import facts, spelled
-from workbench.spec import SLOTS, SlotName, Spec, Value, digest, later
+from workbench.spec import SLOTS, SlotName, Spec, Value, digest, later, only_head
 
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]
 COLLECTOR_VERSION = 3
 """Raised when code changes what a recipe of demonstrations gives; part of the dataset's id."""
 RESULTS_VERSION = 3
@@ -47,7 +47,7 @@ class Expert(Value):
     tasks: tuple[str, ...] = Field(min_length=1)
     camera: str = later(TABLETOP_CAMERA)
     render: str = later(TABLETOP_RENDER)
-    episodes: int = Field(default=200, ge=1)
+    episodes: int = Field(default=200, ge=1, le=10**6)
     split: Split = "finetune"
     noise: float = Field(default=0.3, ge=0)
     mishaps: float = later(0.0, ge=0, lt=1)
@@ -108,14 +108,14 @@ class Budget(Value):
     `chunk` actions are predicted at once.
     """
 
-    steps: int = Field(default=300, ge=1)
-    batch: int = Field(default=64, ge=1)
+    steps: int = Field(default=300, ge=1, le=10**9)
+    batch: int = Field(default=64, ge=1, le=10**6)
     learning_rate: float = Field(default=1e-3, gt=0)
     warmup_steps: int = Field(default=20, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
-    chunk: int = Field(default=4, ge=1)
+    chunk: int = Field(default=4, ge=1, le=10**4)
 
 
 def _device(name: str) -> str:
@@ -140,7 +140,9 @@ class Compute(Value):
     `auto` is the GPU, and bfloat16 there, where there is one; else the CPU in float32. In bfloat16 what is frozen is
     stored in it, what is trained stays in float32, and both are computed under autocast. `gradient_checkpointing`
     (non-reentrant) computes the backbone's trained blocks twice instead of keeping what is between them. `device_map`
-    puts slots of a model that is too large for one GPU on others (`language = "cuda:1"`).
+    puts slots of a model that is too large for one GPU on others (`language = "cuda:1"`). A batch is computed by so
+    many `processes` at the same time, on a GPU each or all on the CPU, and by each in `accumulate` pieces one after the
+    other: the same steps, up to rounding and to what drops out.
     """
 
     device: Device = "auto"
@@ -148,6 +150,22 @@ class Compute(Value):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     gradient_checkpointing: bool = False
+    accumulate: int = later(1, ge=1, le=10**6)
+    processes: int = later(1, ge=1, le=1024)
+
+    @model_validator(mode="after")
+    def _each_its_own(self) -> "Compute":
+        if self.processes > 1 and (self.device_map or ":" in self.device):
+            raise ValueError(
+                f"processes is {self.processes}, and each has a GPU of its own: leave device_map out, and give no "
+                "number in device ('auto', 'cuda' or 'cpu')"
+            )
+        return self
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces a batch is computed in by all processes together."""
+        return self.processes * self.accumulate
 
 
 def _objective(name: str) -> str:
@@ -215,6 +233,15 @@ class Finetune(Value):
         check_inputs(self.inputs, trained=True)
         return self
 
+    @model_validator(mode="after")
+    def _divisible(self) -> "Finetune":
+        if self.compute.pieces > self.budget.batch:
+            raise ValueError(
+                f"compute.processes × compute.accumulate is {self.compute.pieces}, but a batch has only "
+                f"{self.budget.batch} rows: give fewer, or a larger budget.batch"
+            )
+        return self
+
 
 class Inject(Value):
     """Train on a control signal, or a negative control; the product is the vision encoder's weights.
@@ -236,6 +263,12 @@ class Inject(Value):
     def _readable(self) -> "Inject":
         check_signal(self.objective, self.data)
         check_augmentation(self.objective, self.augmentation)
+        if self.compute.pieces > 1:
+            raise ValueError(
+                f"compute.processes is {self.compute.processes} and compute.accumulate {self.compute.accumulate}, but "
+                "an injection computes each batch whole (its objective may compare moments within a batch): leave both "
+                "at 1"
+            )
         return self
 
 
@@ -263,7 +296,10 @@ def run_id(plan: Plan) -> str:
     value: dict[str, Any] = plan.model_dump(mode="json")
     if value.get("data", {}).get("kind") == "folder":
         del value["data"]["path"]
-    return digest({"version": RESULTS_VERSION, "plan": value})
+    told: dict[str, Any] = {"version": RESULTS_VERSION, "plan": value}
+    if isinstance(plan, Finetune | Inject) and only_head(plan.spec):
+        told["prefix"] = "once"  # runs from before it was read once have other last bits
+    return digest(told)
 
 
 Job = Plan | Expert

@@ -117,7 +117,7 @@ def load_policy(folder: Path, *, device: str = "auto") -> tuple[Player, PolicyCo
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path} is missing, truncated or not JSON ({error}). Copy or save the policy again."
         ) from error

@@ -6,6 +6,7 @@ No torch here: a spec is read from TOML, edited, compared and digested before an
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -16,10 +17,23 @@ SlotName = Literal["vision", "projector", "embeddings", "language", "head"]
 SLOTS: tuple[SlotName, ...] = get_args(SlotName)
 
 
+KINDS: dict[Any, str] = {int: "integer", float: "number"}
+
+
 class Value(BaseModel):
     """A frozen value that refuses keys it does not know, and numbers that are none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_their_kind(cls, given: Any) -> Any:
+        """A number is not written as a text or a truth value, as pydantic would take it."""
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            kind = cls.model_fields[name].annotation if name in cls.model_fields else None
+            if (kind in KINDS and isinstance(value, bool | str)) or (kind is bool and not isinstance(value, bool)):
+                raise ValueError(f"{name}: Input should be a valid {KINDS.get(kind, 'boolean')} (got {value!r})")
+        return given
 
 
 def later(default: Any, **limits: Any) -> Any:
@@ -192,6 +206,11 @@ class Spec(Value):
 
     def with_slot(self, name: SlotName, slot: Slot) -> "Spec":
         return Spec.model_validate({**dict(self), name: slot})
+
+
+def only_head(spec: Spec) -> bool:
+    """Whether nothing but the head, and the query in it, is trained: all that stands before the query is at rest."""
+    return all(isinstance(spec.slot(name).tune, Frozen) for name in SLOTS if name != "head")
 
 
 def with_random_weights(spec: Spec) -> Spec:

@@ -76,6 +76,7 @@ def facts(table: Table) -> tuple[tuple[str, str], ...]:
         ("manifest", f"{table.manifest}, {table.episodes} episodes"),
         ("checkpoint", table.selection),
         ("budget", table.budget),
+        *((("intervals of rates", "Clopper and Pearson's, exact"),) if table.cells != "wilson" else ()),
     )
 
 

@@ -40,11 +40,12 @@ class Material:
     progress: str
 
 
-def material(study: Study, root: Path) -> Material:
-    """What is recorded of `study` under `root`; nothing is run."""
+def material(study: Study, root: Path, *, published: bool = False) -> Material:
+    """What is recorded of `study` under `root`, and beside it what papers `published`; nothing is run."""
     runs = wanted(study)
     records = {run.id: record for run in runs if (record := find(root, run.plan)) is not None}
-    table = with_published(bottleneck(gather(study, root)))
+    ours = bottleneck(gather(study, root))
+    table = with_published(ours) if published else ours
     return Material(
         table=table,
         curves=curves(study, root),

@@ -152,6 +152,7 @@ def _contrast(row: ContrastRow, axis: Axis, table: Table) -> Row:
         ("p, Holm-adjusted", probability(row.p_adjusted)),
         ("exact McNemar p", exact or ABSENT),
         ("smallest detectable effect", effect(row.mde)),
+        ("a training of a beats one of b", _share(row.improvement)),
         ("pairing", "by seed and episode" if row.paired else "none: no training seed in common"),
     )
     shown = tip if row.figure is not None else _facts(("difference", NOT_RUN))
@@ -176,11 +177,16 @@ def _arm(arm: ArmRow, axis: Axis, link: str) -> Row:
         ("success", text),
         ("n", _trials(arm.seeds, arm.episodes)),
         ("by training seed", shares or ABSENT),
+        ("interquartile mean", _share(arm.iqm)),
         ("trainable parameters", count(arm.trainable_parameters)),
         ("training time", duration(arm.seconds)),
     )
     dots = tuple(place(axis, share) for share in arm.by_seed.values()) if arm.seeds > 1 else ()
     return Row(arm.name, arm.facts, text, _whisker(arm.figure, axis, rate=True), dots, tip, link)
+
+
+def _share(figure: Figure | None) -> str:
+    return ABSENT if figure is None else f"{percent(figure)} %"
 
 
 def _facts(*facts: tuple[str, str]) -> Facts:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ablations.notation import ABSENT, SCREENING
+from ablations.notation import ABSENT, SCREENING, percent
 from ablations.report.columns import EVIDENCE, FAILED, FREEZING, NOT_RUN, PUBLISHED, Column, Section, sections
 from ablations.table import ArmRow, Figure, Table
 from ablations.verdict import BOTTLENECK
@@ -79,7 +79,7 @@ def tasks_sheet(table: Table) -> Sheet | None:
         return None
     tasks = tuple(dict.fromkeys(task for arm in played for task in arm.by_task))
     rows = tuple((Cell(arm.name, order=arm.name), *(_task(arm, task) for task in tasks)) for arm in played)
-    caption = "Success of each arm on each task, in %, over all its training seeds"
+    caption = "Success of each arm on each task, in %, over all its training seeds, with its 95 % interval"
     return Sheet("tasks", caption, ("arm", *tasks), rows, ())
 
 
@@ -110,6 +110,8 @@ def _order(value: Any, text: str) -> float | str | None:
 
 
 def _task(arm: ArmRow, task: str) -> Cell:
-    share = arm.by_task[task]
+    """The bar is the share, the interval that of its episodes."""
+    share, (low, high) = arm.by_task[task], arm.by_task_ci95[task]
+    text, interval = percent(Figure(value=share, low=low, high=high, seeds=arm.seeds)).split(" [")
     mark = SCREENING if arm.screening else ""
-    return Cell(f"{100 * share:.1f}{mark}", order=share, share=share)
+    return Cell(f"{text}{mark}", f"[{interval}".removesuffix(SCREENING), order=share, share=share)

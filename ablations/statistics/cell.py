@@ -8,6 +8,9 @@ from scipy import stats
 from ablations.statistics.design import Outcomes, crossed, shared, stacked
 from ablations.statistics.interval import ALPHA, Interval
 
+Cells = Literal["wilson", "clopper-pearson"]
+"""Which interval a share of episodes has."""
+
 
 def wilson(share: float, trials: float, *, quantile: float) -> Interval:
     """Wilson's (1927) score interval of a share seen in so many independent trials, which need not be whole."""
@@ -25,7 +28,7 @@ def clopper_pearson(share: float, trials: float, *, alpha: float = ALPHA) -> Int
     return Interval(share, float(low), float(high))
 
 
-def cell(arm: Outcomes, *, how: Literal["wilson", "exact"] = "wilson") -> Interval | None:
+def cell(arm: Outcomes, how: Cells = "wilson") -> Interval | None:
     """Success of one arm; None where no seed has been played.
 
     One seed: the binomial interval of its episodes. More: that interval with as many trials as, drawn independently,
@@ -45,7 +48,7 @@ def cell(arm: Outcomes, *, how: Literal["wilson", "exact"] = "wilson") -> Interv
     match how:
         case "wilson":
             return wilson(share, trials, quantile=quantile)
-        case "exact":
+        case "clopper-pearson":
             return clopper_pearson(share, trials * (normal / quantile) ** 2)
         case _:
             assert_never(how)

@@ -26,6 +26,21 @@ def by_task(arm: Outcomes, tasks: Sequence[str]) -> np.ndarray:
     return np.stack([values_SE[:, names == task].mean(-1) for task in dict.fromkeys(tasks)], axis=-1)
 
 
+def interquartile(arm: Outcomes, tasks: Sequence[str]) -> Interval | None:
+    """The interquartile mean of an arm over seeds and tasks; None where it has fewer than two seeds, as `iqm`.
+
+    The same outcomes give the same interval: the bootstrap begins at the same seed.
+    """
+    return iqm(by_task(arm, tasks), generator=np.random.default_rng(0)) if len(arm) > 1 else None
+
+
+def improvement(a: Outcomes, b: Outcomes, tasks: Sequence[str]) -> Interval | None:
+    """How often a training of a is better than one of b on a task; None where an arm has fewer than two seeds."""
+    if min(len(a), len(b)) < 2:
+        return None
+    return probability_of_improvement(by_task(a, tasks), by_task(b, tasks), generator=np.random.default_rng(0))
+
+
 def iqm(scores_SM: np.ndarray, *, generator: np.random.Generator, draws: int = DRAWS) -> Interval | None:
     """Interquartile mean: the mean of the scores without the lowest and the highest quarter of them.
 

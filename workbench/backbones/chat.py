@@ -86,22 +86,45 @@ def _render(family: Family, tokenizer: Any, template: str | None, marker: str, p
     if template is None:
         text = family.template.replace("{prompt}", prompt)
     else:
-        said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
-        text = tokenizer.apply_chat_template(said, chat_template=template, tokenize=False, add_generation_prompt=True)
+        text = _filled(tokenizer, template, prompt)
     short, long = family.placeholder or (marker, marker)
     if template is not None and text.count(short) != 1:
         raise UserError(f"The chat template of this {family.title} should place one {short!r}, but gives {text!r}")
     return text.replace(short, long)
 
 
+def _filled(tokenizer: Any, template: str, prompt: str) -> str:
+    """transformers fills templates in in a sandbox: what a template reaches for beyond its words is refused."""
+    said = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}]
+    try:
+        return tokenizer.apply_chat_template(said, chat_template=template, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # a template is a program of whoever wrote it: it may end in anything
+        raise UserError(
+            f"The chat template in {tokenizer.name_or_path} cannot be used ({type(error).__name__}: {error})."
+        ) from error
+
+
 def chat_template(folder: Path, tokenizer: Any) -> str | None:
-    """The processor's chat template, else the tokenizer's, else None; as `AutoProcessor` would choose."""
+    """The processor's chat template, else the tokenizer's, else None; as `AutoProcessor` would choose.
+
+    Raises UserError for a file that is no JSON object.
+    """
     for name in ("chat_template.json", "chat_template.jinja", "processor_config.json"):
         file = folder / name
         if not file.is_file():
             continue
         if file.suffix == ".jinja":
             return file.read_text()
-        if template := json.loads(file.read_text()).get("chat_template"):
+        if template := _object(file).get("chat_template"):
             return template
     return None if tokenizer.chat_template is None else tokenizer.get_chat_template()
+
+
+def _object(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text())
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is not JSON: {error}. Copy it again.") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file} holds a {type(found).__name__}, not a JSON object. Copy it again.")
+    return found

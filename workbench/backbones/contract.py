@@ -48,6 +48,12 @@ class Language(nn.Module, ABC):
     """How many word tokens stand before the image: the prompt's head, the same for every instruction."""
     passes: tuple[str, ...]
     """What is handed to the decoder beside the embeddings, in words, for the record."""
+    prefix_once: bool = False
+    """Whether image and words, where nothing that is trained stands before them, are read without a gradient.
+
+    Then only the suffix has one, and reads them from a cache. The sums are the same in another order, so losses differ
+    in their last bits from those of the whole pass. `adapt` decides it.
+    """
 
     @property
     @abstractmethod

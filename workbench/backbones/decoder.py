@@ -6,7 +6,7 @@ Shapes: B batch  N image tokens  T word tokens  S tokens of the suffix  L = N + 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -87,14 +87,46 @@ class Decoder(Language):
         image_BN = mask_BT.new_ones(batch, tokens)
         suffix_BS = mask_BT.new_ones(batch, suffix) if suffix_mask_BS is None else suffix_mask_BS
         mask_BL = torch.cat([mask_BT[:, before], image_BN, mask_BT[:, after], suffix_BS], dim=1)
-        embeds_BLE = torch.cat([words_BTE[:, before], image_BNE, words_BTE[:, after], suffix_BSE], dim=1)
+        layout = Layout(mask_BL, self.image_at, tokens, suffix, tuple(deep))
+        prefix = (words_BTE[:, before], image_BNE, words_BTE[:, after])
+        if self.prefix_once and self._still(seen_BNE, words_BTE):
+            return Hidden(self._read_in_two(torch.cat(prefix, dim=1), suffix_BSE, layout), mask_BL)
         hidden_BLE = self.base(
-            inputs_embeds=embeds_BLE,
+            inputs_embeds=torch.cat([*prefix, suffix_BSE], dim=1),
             attention_mask=mask_BL,
             use_cache=False,
-            **self.reading.extras(Layout(mask_BL, self.image_at, tokens, suffix, tuple(deep))),
+            **self.reading.extras(layout),
         ).last_hidden_state
         return Hidden(hidden_BLE, mask_BL)
+
+    def _still(self, *given: Tensor) -> bool:
+        """Whether gradients are wanted, and none for what is given nor in here; an outline (meta) is of the whole."""
+        if not torch.is_grad_enabled() or given[0].is_meta:
+            return False
+        return not any(t.requires_grad for t in (*given, *self.parameters()))
+
+    def _read_in_two(self, prefix_BPE: Tensor, suffix_BSE: Tensor, layout: Layout) -> Tensor:
+        """Hidden states `[B, L, E]`: of the prefix, where nothing has a gradient, and of the suffix from its cache."""
+        from transformers import DynamicCache
+
+        cache, length = DynamicCache(), prefix_BPE.shape[1]
+        before = replace(layout, mask_BL=layout.mask_BL[:, :length], suffix=0)
+        behind = self.reading.extras(replace(layout, deep=()))
+        prefix_BPE = self.base(
+            inputs_embeds=prefix_BPE,
+            attention_mask=before.mask_BL,
+            past_key_values=cache,
+            use_cache=True,
+            **self.reading.extras(before),
+        ).last_hidden_state
+        suffix_BSE = self.base(
+            inputs_embeds=suffix_BSE,
+            attention_mask=layout.mask_BL,
+            past_key_values=cache,
+            use_cache=True,
+            **{name: tensor_BL[..., length:] for name, tensor_BL in behind.items()},
+        ).last_hidden_state
+        return torch.cat([prefix_BPE, suffix_BSE], dim=1)
 
     def _check(self, image_BNE: Tensor, deep: list[Tensor], length: int) -> None:
         widths = {image_BNE.shape[-1], *(layer.shape[-1] for layer in deep)}

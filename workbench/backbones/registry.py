@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 
+from encoders.pretrained import check_weights, read_pretrained
 from encoders.torchvision_ops import ensure
 from workbench.backbones.chat import Answers, Chat, build_chat, chat_template
 from workbench.backbones.contract import Backbone
@@ -123,7 +124,7 @@ def read_config(path: Path, name: str) -> Any:
     from transformers import AutoConfig
 
     try:
-        return AutoConfig.from_pretrained(path, local_files_only=True)
+        return read_pretrained(AutoConfig, path)
     except (OSError, ValueError, TypeError, AttributeError, StrictDataclassError) as error:  # no JSON, no such family
         raise UserError(f"The configuration of backbone {name!r} cannot be read: {error}") from error
 
@@ -155,7 +156,7 @@ def read_chat(path: Path, family: Family, config: Any, *, name: str, prompt: str
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer: Any = read_pretrained(AutoTokenizer, path)
     except (OSError, ValueError) as error:
         raise UserError(f"The backbone {name!r} has no tokenizer in {path}: {error}") from error
     marker = family.marker or tokenizer.convert_ids_to_tokens(config.image_token_id)
@@ -169,7 +170,7 @@ def _pixels(path: Path, name: str) -> Pixels:
     from transformers import AutoImageProcessor
 
     try:
-        processor: Any = AutoImageProcessor.from_pretrained(path, local_files_only=True)
+        processor: Any = read_pretrained(AutoImageProcessor, path)
     except (OSError, ValueError) as error:
         raise UserError(f"The backbone {name!r} has no image processor in {path}: {error}") from error
     if processor.resample not in FILTERS:
@@ -191,10 +192,11 @@ def _read(config: Any, path: Path, name: str) -> Any:
     from safetensors import SafetensorError
 
     try:
+        check_weights(path)
         loaded: Any = model_class(config, name).from_pretrained(
             path, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
             f"The weights of backbone {name!r} in {path} cannot be read ({error}). Copy or make them again."
         ) from error

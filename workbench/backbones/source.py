@@ -1,9 +1,9 @@
 """Where a backbone lies: shipped with the package, a local folder, or a repository of the Hugging Face hub."""
 
-import json
 import re
 from pathlib import Path
 
+from encoders.pretrained import INDEX, weight_map
 from workbench.errors import UserError, unknown
 
 EMBEDDED = Path(__file__).parent / "embedded_weights"
@@ -11,7 +11,7 @@ EMBEDDED = Path(__file__).parent / "embedded_weights"
 
 BACKBONES: dict[str, Path] = {"embedded": EMBEDDED}
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 WANTED = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
 PATIENCE = 5.0  # seconds to wait for the hub's first answer
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -76,7 +76,10 @@ def _missing(found: Path, weights: bool) -> str | None:
         return None
     if not (found / INDEX).is_file():
         return WEIGHTS
-    shards = sorted(set(json.loads((found / INDEX).read_text())["weight_map"].values()))
+    try:
+        shards = sorted(set(weight_map(found / INDEX).values()))
+    except ValueError as error:
+        raise UserError(f"{error}.") from error
     return next((shard for shard in shards if not (found / shard).is_file()), None)
 
 

@@ -37,7 +37,7 @@ class Protocol(Value):
 
     benchmark: str = TABLETOP
     tasks: tuple[str, ...] = Field(min_length=1)
-    initial_states: int = Field(ge=1)
+    initial_states: int = Field(ge=1, le=10**6)
     n_action_steps: int = Field(ge=1)
     camera: str
     render: str
@@ -83,7 +83,7 @@ def rules_given(given: Any) -> Rules | None:
         return None
     name = given.get("benchmark", TABLETOP)
     if name not in benchmarks():
-        raise ValueError(str(unknown("benchmark", str(name), benchmarks())))
+        raise ValueError(f"benchmark: {unknown('benchmark', str(name), benchmarks())}")
     return rules_of(name)
 
 

@@ -59,22 +59,19 @@ class CalvinDataset(ComputedDataset):
         return f"{_name(segment.start)} to {_name(segment.end)}"
 
     def stored(self, index: int) -> Stored:
-        steps = [read_members(path, [STATE, ACTION]) for path in self._files(index)]
+        length = self.episodes[index].length
+        steps = [read_members(self._file(index, frame), [STATE, ACTION]) for frame in range(length)]
         return Stored(
             state=_stacked([state for state, _ in steps], len(STATE_NAMES), f"'{STATE}' of {self.key(index)}"),
             action=_stacked([action for _, action in steps], len(ACTION_NAMES), f"'{ACTION}' of {self.key(index)}"),
         )
 
     def pictures(self, index: int, frames: Sequence[int]) -> list[np.ndarray]:
-        files = self._files(index)
-        return [
-            checked_picture(read_members(files[frame], [self.camera])[0], f"'{self.camera}' of {files[frame]}")
-            for frame in frames
-        ]
+        files = [self._file(index, frame) for frame in frames]
+        return [checked_picture(read_members(file, [self.camera])[0], f"'{self.camera}' of {file}") for file in files]
 
-    def _files(self, index: int) -> list[Path]:
-        segment = self.segments[index]
-        return [self.root / _name(frame) for frame in range(segment.start, segment.end + 1)]
+    def _file(self, index: int, frame: int) -> Path:
+        return self.root / _name(self.segments[index].start + frame)
 
 
 def open_calvin(root: Path, camera: str | None = None) -> CalvinDataset:

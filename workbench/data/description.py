@@ -152,7 +152,7 @@ def describe(name: str) -> Description:
         raise unknown("description", name, ready())
     try:
         return Description.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is not TOML: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]

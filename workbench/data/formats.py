@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from os.path import exists
 from pathlib import Path
 
 from workbench.data import calvin, episodes_folder, hdf5, lerobot, libero, rlds, robomimic
@@ -31,7 +32,7 @@ def open_any(path: Path, camera: str | None = None) -> Dataset:
     Raises UserError where nothing, nothing known or more than one thing known is there, and as the format's own
     function does.
     """
-    if not path.exists():
+    if not exists(path):  # False also of a name that no file can have
         raise UserError(f"There is nothing at {path}. Give the folder or file of a data set.")
     fitting = [row for row in FORMATS if row.recognised(path)]
     if len(fitting) > 1:
@@ -58,7 +59,7 @@ def _is_lerobot(path: Path) -> bool:
         return False
     try:
         value = json.loads(info.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return True  # Its own reader says what is damaged.
     return isinstance(value, dict) and "codebase_version" in value
 

@@ -111,17 +111,15 @@ def pictures(file: "h5py.File", demonstration: Demonstration, camera: str, frame
     return read
 
 
-def filter_keys(file: "h5py.File") -> dict[str, list[str]]:
+def filter_keys(file: "h5py.File", path: Path) -> dict[str, list[str]]:
     """Names of demonstrations by the name of the list under `mask`; none where there is no such group."""
     import h5py
 
-    group = file.get("mask")
+    group = _own(file, "mask", path)
     if not isinstance(group, h5py.Group):
         return {}
-    return {
-        str(name): [entry.decode() for entry in np.asarray(listed).astype("S").ravel().tolist()]
-        for name, listed in group.items()
-    }
+    listed = {str(name): np.asarray(_array(file, f"mask/{name}", path)) for name in group}
+    return {name: [entry.decode() for entry in names.astype("S").ravel().tolist()] for name, names in listed.items()}
 
 
 def attributes(file: "h5py.File", path: Path) -> dict[str, str]:
@@ -141,7 +139,7 @@ def json_attribute(texts: dict[str, str], name: str, path: Path) -> dict:
         raise UserError(f"'data' of {path} has no attribute {name}. It has: {', '.join(sorted(texts)) or '-'}.")
     try:
         value = json.loads(texts[name])
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"The attribute {name} of {path} is not JSON: {error}. {AGAIN}") from error
     if not isinstance(value, dict):
         raise UserError(f"The attribute {name} of {path} is a {type(value).__name__}, not an object. {AGAIN}")
@@ -158,7 +156,7 @@ def control_frequency(environment: dict) -> float | None:
 def _group(file: "h5py.File", name: str, path: Path) -> "h5py.Group":
     import h5py
 
-    found = file.get(name)
+    found = _own(file, name, path)
     if not isinstance(found, h5py.Group):
         raise UserError(f"{path} has no group '{name}'. It has: {', '.join(file) or '-'}. {AGAIN}")
     return found
@@ -167,12 +165,31 @@ def _group(file: "h5py.File", name: str, path: Path) -> "h5py.Group":
 def _array(file: "h5py.File", name: str, path: Path) -> "h5py.Dataset":
     import h5py
 
-    found = file.get(name)
+    found = _own(file, name, path)
     if not isinstance(found, h5py.Dataset):
-        beside = file.get(name.rpartition("/")[0])
+        beside = _own(file, name.rpartition("/")[0], path)
         present = ", ".join(beside) if isinstance(beside, h5py.Group) else "nothing"
         raise UserError(f"{path} has no '{name}'. There is: {present or 'nothing'}. {AGAIN}")
+    if found.external or found.is_virtual:
+        raise UserError(f"'{name}' of {path} lies in another file, which is not read: copy the numbers into this one.")
     return found
+
+
+def _own(file: "h5py.File", name: str, path: Path) -> object:
+    """What the file itself has under this name, or None. Raises UserError for a link, which may lead anywhere."""
+    import h5py
+
+    here: object = file
+    for part in name.split("/"):
+        if not isinstance(here, h5py.Group):
+            return None
+        kind = here.get(part, getclass=True, getlink=True)
+        if kind not in (None, h5py.HardLink):
+            raise UserError(
+                f"'{name}' of {path} is a link, which is not followed: copy what it stands for into the file."
+            )
+        here = here.get(part)
+    return here
 
 
 def _first_line(error: Exception) -> str:

@@ -5,6 +5,8 @@ Sources: what `lerobot` 0.4 reads and writes (v3.0, https://huggingface.co/docs/
 """
 
 import json
+import re
+from string import Formatter
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +23,8 @@ NUMBERED = "chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEOS = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 PLACEHOLDERS = {VERSION: ("chunk_index", "file_index"), OLDER: ("episode_chunk", "episode_index")}
 """What a version fills into `data_path` and, with `video_key`, into `video_path`."""
+WIDTH = r"(0\dd)?"
+"""How a number may be written: as it is, or with zeros in front."""
 FILES_IN_A_FOLDER = 1000
 
 STATE = "observation.state"
@@ -97,11 +101,11 @@ class Info(BaseModel):
     @classmethod
     def _is_a_template(cls, template: str | None, seen: ValidationInfo) -> str | None:
         allowed = PLACEHOLDERS[seen.data["codebase_version"]]
-        video = {"video_key": ""} if seen.field_name == "video_path" else {}
-        try:
-            (template or "").format(**dict.fromkeys(allowed, 0), **video)
-        except (KeyError, IndexError) as error:
-            raise ValueError(f"only {' and '.join((*allowed, *video))} may be filled in, not {error}") from error
+        names = (*allowed, "video_key") if seen.field_name == "video_path" else allowed
+        for _, name, form, conversion in Formatter().parse(template or ""):
+            if name is not None and (name not in names or conversion or not re.fullmatch(WIDTH, form or "")):
+                written = f"'{name}'" + f" as '{form}'" * bool(form)
+                raise ValueError(f"only {' and '.join(names)} may be filled in, not {written}")
         return template
 
 

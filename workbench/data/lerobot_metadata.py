@@ -81,7 +81,7 @@ def read_tasks(root: Path, info: Info) -> tuple[str, ...]:
     table = read_table(path, names).to_pydict()
     texts = [values for name, values in table.items() if name != "task_index"]
     tasks = dict(zip(table["task_index"], texts[0], strict=True)) if len(texts) == 1 else {}
-    if sorted(tasks) != list(range(info.total_tasks)):
+    if len(tasks) != info.total_tasks or sorted(tasks) != list(range(info.total_tasks)):
         raise UserError(f"{path} does not list each of {info.total_tasks} tasks once with its instruction. {AGAIN}")
     return tuple(str(tasks[index]) for index in range(info.total_tasks))
 
@@ -108,7 +108,9 @@ def read_episodes(root: Path, info: Info, camera: str) -> tuple[EpisodeRecord, .
             index=row["episode_index"],
             length=row["length"],
             instruction=", then ".join(row["tasks"]),
-            file=root / info.data_path.format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"]),
+            file=inside(
+                root, info.data_path.format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+            ),
             video=span(row),
         )
         for row in rows
@@ -118,7 +120,8 @@ def read_episodes(root: Path, info: Info, camera: str) -> tuple[EpisodeRecord, .
 def check_counts(path: Path, episodes: Sequence[tuple[int, int]], info: Info) -> None:
     """Raises UserError where these indices and lengths are not the episodes that `info` counts."""
     frames = sum(length for _, length in episodes)
-    if [index for index, _ in episodes] != list(range(info.total_episodes)) or frames != info.total_frames:
+    found = (len(episodes), frames)
+    if found != (info.total_episodes, info.total_frames) or [i for i, _ in episodes] != list(range(len(episodes))):
         raise UserError(
             f"{path} describes {len(episodes)} episodes with {frames} frames, but {INFO} says "
             f"{info.total_episodes} with {info.total_frames}. {AGAIN}"
@@ -128,11 +131,18 @@ def check_counts(path: Path, episodes: Sequence[tuple[int, int]], info: Info) ->
         raise UserError(f"{path} has an episode without frames: {empty[0]}. {AGAIN}")
 
 
+def inside(root: Path, place: str) -> Path:
+    """A file of the dataset; raises UserError for a place outside its folder. Links within it are followed."""
+    if Path(place).is_absolute() or ".." in Path(place).parts:
+        raise UserError(f"{root / INFO} names the file {place}, which is not within {root}: it is not read.")
+    return root / place
+
+
 def video_file(root: Path, info: Info, camera: str, **place: int) -> Path:
     """Where a video lies; raises UserError where there is none."""
     if info.video_path is None:
         raise UserError(f"{root / INFO} has videos of '{camera}', but no video_path that says where. {AGAIN}")
-    path = root / info.video_path.format(video_key=camera, **place)
+    path = inside(root, info.video_path.format(video_key=camera, **place))
     if not path.is_file():
         raise UserError(f"{path} is missing, though the dataset's metadata name it. {AGAIN}")
     return path

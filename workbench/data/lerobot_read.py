@@ -23,7 +23,7 @@ def read_json(path: Path) -> dict:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing, so this is no whole LeRobot dataset. {AGAIN}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON: {error}. {AGAIN}") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} holds a {type(value).__name__} where a JSON object is needed. {AGAIN}")
@@ -103,7 +103,7 @@ def _decode(encoded: bytes, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"The image of {name} is damaged: {error}. {AGAIN}") from error
 
 

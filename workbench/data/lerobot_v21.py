@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.data.lerobot_layout import ACTION, STATE, STATISTICS, Info
-from workbench.data.lerobot_metadata import EpisodeRecord, check_counts, video_file
+from workbench.data.lerobot_metadata import EpisodeRecord, check_counts, inside, video_file
 from workbench.data.lerobot_read import AGAIN, read_json
 from workbench.data.lerobot_statistics import aggregated, check_widths, with_quantiles
 from workbench.data.lerobot_video import Span
@@ -19,13 +19,14 @@ from workbench.errors import UserError
 TASKS = "meta/tasks.jsonl"
 EPISODES = "meta/episodes.jsonl"
 EPISODE_STATISTICS = "meta/episodes_stats.jsonl"
+COUNTS = ("task_index", "episode_index", "length")
 
 
 def read_tasks(root: Path, info: Info) -> tuple[str, ...]:
     """The instructions by task index."""
     path = root / TASKS
     tasks = {line["task_index"]: line["task"] for line in _lines(path, ("task_index", "task"))}
-    if sorted(tasks) != list(range(info.total_tasks)):
+    if len(tasks) != info.total_tasks or sorted(tasks) != list(range(info.total_tasks)):
         raise UserError(f"{path} does not list each of {info.total_tasks} tasks once with its instruction. {AGAIN}")
     return tuple(str(tasks[index]) for index in range(info.total_tasks))
 
@@ -43,7 +44,7 @@ def read_episodes(root: Path, info: Info, camera: str) -> tuple[EpisodeRecord, .
             index=line["episode_index"],
             length=line["length"],
             instruction=", then ".join(line["tasks"]),
-            file=root / info.data_path.format(**place),
+            file=inside(root, info.data_path.format(**place)),
             video=Span(video_file(root, info, camera, **place), 0.0) if in_video else None,
         )
 
@@ -59,7 +60,8 @@ def read_statistics(root: Path, info: Info, files: Iterable[Path]) -> dict[str, 
     path = root / EPISODE_STATISTICS
     if path.exists():
         lines = _lines(path, ("episode_index", "stats"))
-        if sorted(line["episode_index"] for line in lines) != list(range(info.total_episodes)):
+        found = sorted(line["episode_index"] for line in lines)
+        if len(found) != info.total_episodes or found != list(range(len(found))):
             raise UserError(f"{path} does not have each of {info.total_episodes} episodes once. {AGAIN}")
         for line in lines:
             check_widths(path, line["stats"], info)
@@ -77,10 +79,13 @@ def _lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing, so this is no whole LeRobot dataset. {AGAIN}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not JSON lines: {error}. {AGAIN}") from error
     for number, line in enumerate(lines, start=1):
         missing = [key for key in keys if not isinstance(line, dict) or key not in line]
         if missing:
             raise UserError(f"Line {number} of {path} has no '{missing[0]}'. {AGAIN}")
+        wrong = [key for key in keys if key in COUNTS and type(line[key]) is not int]
+        if wrong:
+            raise UserError(f"Line {number} of {path} has {line[wrong[0]]!r} for '{wrong[0]}'. {AGAIN}")
     return lines

@@ -10,6 +10,9 @@ import numpy as np
 
 from workbench.errors import UserError
 
+LARGEST = 1 << 28
+"""Bytes that a member of an archive may unpack to: a step's pictures are thousandths of it, zeros pack 1000 to 1."""
+
 
 def read_array(path: Path) -> np.ndarray:
     """The array of an .npy file. Raises UserError where there is none, it is damaged, or it holds objects."""
@@ -28,6 +31,8 @@ def read_members(path: Path, names: Sequence[str]) -> list[np.ndarray]:
             raise UserError(f"{path} has no '{missing[0]}'. It has: {', '.join(_members(archive))}.")
         read = []
         for name in names:
+            if archive.getinfo(f"{name}.npy").file_size > LARGEST:
+                raise ValueError(f"'{name}' is unpacked larger than {LARGEST >> 20} MiB")
             with archive.open(f"{name}.npy") as member:
                 read.append(np.lib.format.read_array(member, allow_pickle=False))
         return read
@@ -49,5 +54,5 @@ def _whole(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
         raise UserError(f"{path} is no whole file of numpy's without pickles ({error}). Download it again.") from error

@@ -8,6 +8,7 @@ import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -28,6 +29,8 @@ BROKEN = (
     KeyError,
     MemoryError,
     OverflowError,
+    SyntaxError,
+    TokenError,
     TypeError,
     ValueError,
 )

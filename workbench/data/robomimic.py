@@ -123,7 +123,7 @@ def _state_keys(names: Sequence[str], path: Path) -> tuple[str, ...]:
 def _masks(file: "h5py.File", found: Sequence[Demonstration]) -> dict[str, tuple[int, ...]]:
     place = {demonstration.name: index for index, demonstration in enumerate(found)}
     masks = {}
-    for name, chosen in filter_keys(file).items():
+    for name, chosen in filter_keys(file, found[0].path).items():
         strangers = [entry for entry in chosen if entry not in place]
         if strangers:
             raise UserError(

@@ -128,7 +128,7 @@ def published(folder: Path, *, steps: int, actions: int) -> FastTokens:
     try:
         config: Any = json.loads(config_file.read_text())
         scale, lowest = float(config["scale"]), int(config["min_token"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{config_file} is not that of an action tokenizer, whose scale and min_token are numbers: {error!r}"
         ) from error

@@ -39,8 +39,9 @@ class Written:
         try:
             opened = Image.open(BytesIO(self.picture) if isinstance(self.picture, bytes) else self.picture)
             return np.asarray(opened.convert("RGB").resize((side, side), Image.Resampling.BICUBIC))
-        except (UnidentifiedImageError, OSError) as error:
-            raise UserError(f"The picture of the question {self.question!r} cannot be read: {error}") from error
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            where = "" if isinstance(self.picture, bytes) else f" ({self.picture})"
+            raise UserError(f"The picture of the question {self.question!r}{where} cannot be read: {error}") from error
 
 
 def read_questions(file: Path) -> list[Written]:
@@ -70,7 +71,7 @@ def _json(file: Path) -> list[Any]:
     try:
         text = file.read_text()
         return [json.loads(line) for line in text.splitlines() if line] if file.suffix == ".jsonl" else json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is not JSON: {error}") from error
 
 
@@ -123,5 +124,12 @@ def _text(content: str | list[Mapping[str, Any]]) -> str:
 def _picture(image: str | Mapping[str, Any], folder: Path) -> Path | bytes:
     """A path in the folder; or, in parquet, `bytes` or a `path`."""
     if isinstance(image, str):
-        return folder / image
-    return image["bytes"] if image["bytes"] is not None else folder / image["path"]
+        return _beside(image, folder)
+    return image["bytes"] if image["bytes"] is not None else _beside(image["path"], folder)
+
+
+def _beside(name: str, folder: Path) -> Path:
+    """Raises ValueError for a place outside the folder: who wrote the questions does not choose what is read here."""
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ValueError(f"the picture {name} is not within the file's folder")
+    return folder / name

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 
+from encoders.checkpoint import BROKEN
 from workbench.benchmarks.libero.files import package_folder
 from workbench.benchmarks.rules import rules_of
 from workbench.data.libero import task_of
@@ -103,8 +103,8 @@ def initial_states(benchmark: str, task: str) -> np.ndarray:
     try:
         with torch.serialization.safe_globals([*allowed, codecs.encode]):
             states = np.asarray(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, ValueError, UnpicklingError) as error:
-        raise UserError(f"The initial states {path} cannot be read ({str(error).splitlines()[0]}).") from error
+    except (*BROKEN, OSError) as error:
+        raise UserError(f"The initial states {path} cannot be read ({type(error).__name__}).") from error
     if states.ndim != 2 or states.dtype != np.float64:
         raise UserError(f"The initial states {path} are {states.dtype} {states.shape}, not a matrix of float64.")
     return states
