@@ -15,7 +15,8 @@ from processes import alive, at_work, children, open_files, until
 
 from workbench.collect import collect
 from workbench.engines import local
-from workbench.engines.local import Event, carry_out, default_workers
+from workbench.engines.contract import Event
+from workbench.engines.local import carry_out, default_workers
 from workbench.plan import Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, run_id
 from workbench.record import collected_folder, find
 from workbench.spec import Frozen, Slot, Spec
@@ -138,6 +139,11 @@ def test_closing_the_call_leaves_no_process_and_loses_only_the_runs_in_progress(
     assert story.of("closed")[-1].stage == "training"
     assert find(story.root, story.plans["closed"]) is None
     assert (story.root / run_id(story.plans["closed"]) / "log.jsonl").is_file()
+
+
+def test_the_claim_of_a_run_that_came_to_nothing_is_given_back_and_the_others_are_gone(story: Story):
+    left = {path.name: path.stat().st_mtime for path in (story.root / "claims").iterdir()}
+    assert left == {f"{run_id(story.plans[name])}.0001": 0 for name in ("killed", "closed", "without data")}
 
 
 def test_a_second_call_has_nothing_to_do(story: Story):

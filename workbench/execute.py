@@ -9,27 +9,20 @@ from pathlib import Path
 from typing import Any, assert_never
 
 import numpy as np
-import torch
 
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Protocol
-from workbench.build import build
-from workbench.collect import open_data
-from workbench.compute import place
 from workbench.disjoint import check_disjoint
-from workbench.errors import RunFailed, UserError
+from workbench.distributed import hired
+from workbench.errors import RunFailed
 from workbench.evaluate import Played, Player, in_manifest_order, play_expert
-from workbench.features import open_features
 from workbench.film import write_films
 from workbench.fit import Fit
-from workbench.imitate import ActionScale
-from workbench.interventions import for_training
-from workbench.lesson import demonstrations, injection
-from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, Replay, actions_of, needs, run_id
+from workbench.plan import Evaluate, Finetune, Inject, Plan, Replay, needs, run_id
 from workbench.player import player_of
 from workbench.policy import Policy
 from workbench.provenance import command, hardware, machine, now
+from workbench.ready import ready
 from workbench.record import (
     CHECKPOINTS,
     LEDGER,
@@ -41,7 +34,6 @@ from workbench.record import (
     write_result,
 )
 from workbench.restarts import play
-from workbench.stages import keep_adapters
 from workbench.weights import save_weights
 
 Report = Callable[[str, int, int], None]
@@ -83,40 +75,16 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
 
 
 def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) -> dict[str, Any]:
-    actions = actions_of(plan.data)
-    policy, backbone = build(
-        plan.spec, plan.seed, chunk=plan.budget.chunk, root=root, compute=plan.compute, actions=actions
-    )
-    dataset = open_data(root, plan.data)
-    frames = dataset.frames(range(len(dataset.episodes)))
-    statistics = dataset.statistics["action"]
-    if len(statistics.mean) != actions.width:
-        raise UserError(
-            f"An action of {dataset.root} has {len(statistics.mean)} numbers; the plan was made for {actions}: set "
-            "data.actions to what it has."
-        )
-    scale = ActionScale(statistics, binary_gripper=actions.binary_gripper)
-    colour, tasks = frames.image.mean(axis=(0, 1, 2)).round().astype(np.uint8), frames.tasks
-    inputs = plan.inputs if isinstance(plan, Finetune) else Inputs()
-    frames = for_training(frames, inputs, mean_colour=colour, seed=plan.seed)
-    adapt(policy, plan.spec, seed=plan.seed)
-    keep_adapters(policy, plan.spec, root)
-    spot = place(plan.compute)
-    spot.settle(policy)
-    features = None
-    if isinstance(plan, Finetune):
-        images = torch.from_numpy(frames.image)
-        features = open_features(root, policy, images, batch=plan.budget.batch, spot=spot)
-        lesson = demonstrations(plan, policy, frames, scale=scale, backbone=backbone, spot=spot, features=features)
-    else:
-        state = dataset.statistics["observation.state"]
-        lesson = injection(plan, policy, frames, scale=scale, state=state, backbone=backbone, spot=spot)
-    fitted = Fit(plan, policy, lesson, spot, folder).run(lambda done: report("training", done, plan.budget.steps))
+    with hired(plan, root) as group:
+        start = ready(plan, root, group)
+        policy, backbone, lesson, spot = start.policy, start.backbone, start.lesson, start.spot
+        fit = Fit(plan, policy, lesson, spot, folder, group)
+        fitted = fit.run(lambda done: report("training", done, plan.budget.steps))
     result: dict[str, Any] = {
         "weights_sha256": save_weights(policy, folder),
-        "data_digest": dataset.digest,
-        "action_statistics": statistics.to_json(),
-        "mean_colour": colour.tolist(),
+        "data_digest": start.dataset.digest,
+        "action_statistics": start.dataset.statistics["action"].to_json(),
+        "mean_colour": start.colour.tolist(),
         "device": str(spot.device),
         "dtype": str(spot.dtype).removeprefix("torch."),
         "prompt": backbone.chat,
@@ -130,18 +98,18 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         "checkpoints_refused": fitted.refused,
         "episodes": 0,
     }
-    if features:
-        features.close()
-        result["features"] = {"computed": features.computed, "reused": features.reused}
+    if start.features:
+        start.features.close()
+        result["features"] = {"computed": start.features.computed, "reused": start.features.reused}
     for name, text in lesson.products.items():
         (folder / name).write_text(text)
     if lesson.told:
         result["objective"] = dict(lesson.told)
-    if inputs.instruction == "task-id":
-        result["tasks"] = list(tasks)
     if isinstance(plan, Finetune):
-        player = Player(policy, backbone, scale, colour, spot, tasks)
-        result |= _played(play(player, plan.protocol, inputs), plan.protocol, folder, report)
+        if plan.inputs.instruction == "task-id":
+            result["tasks"] = list(start.tasks)
+        player = Player(policy, backbone, start.scale, start.colour, spot, start.tasks)
+        result |= _played(play(player, plan.protocol, plan.inputs), plan.protocol, folder, report)
     return result
 
 

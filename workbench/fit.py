@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from torch import Tensor
 
 from workbench.checkpoint import Checkpoint, Keeper, generators, restore_generators
 from workbench.compute import Place
-from workbench.ledger import Audit
+from workbench.group import ALONE, Group
+from workbench.ledger import Audit, tensor_hash
 from workbench.lesson import Lesson
+from workbench.pieces import InPieces
 from workbench.plan import Finetune, Inject
 from workbench.policy import Policy
 from workbench.provenance import machine
 from workbench.record import LEDGER, LOG, write_json
-from workbench.train import Seconds, Step, Training
+from workbench.train import Seconds, Step, Training, at_once
 
 
 @dataclass
@@ -36,28 +39,42 @@ class Fitted:
 
 
 class Fit:
-    """One training of `policy` by `lesson`, in the folder of its run."""
+    """One training of `policy` by `lesson`, in the folder of its run, by the processes of `group`.
 
-    def __init__(self, plan: Finetune | Inject, policy: Policy, lesson: Lesson, spot: Place, folder: Path):
+    The first of them calls `run`, the others `follow`; each has the same plan and built the same policy.
+    """
+
+    def __init__(
+        self,
+        plan: Finetune | Inject,
+        policy: Policy,
+        lesson: Lesson,
+        spot: Place,
+        folder: Path,
+        group: Group = ALONE,
+    ):
         self.plan, self.policy, self.lesson, self.spot, self.folder = plan, policy, lesson, spot, folder
+        self.group = group
         self.audit = Audit(policy, plan.spec, still=lesson.still)
-        self.training = Training(lesson.model, budget=plan.budget, rate_of=lambda name: lesson.rate_of(name, plan.spec))
+        self.training = Training(
+            lesson.model,
+            budget=plan.budget,
+            rate_of=lambda name: lesson.rate_of(name, plan.spec),
+            compute=InPieces(lesson.model, group, list(policy.places.values())) if plan.compute.pieces > 1 else at_once,
+        )
         self.keeper = Keeper(folder)
         self.fitted = Fitted(refused=self.keeper.refused)
 
     def run(self, told: Callable[[int], None]) -> Fitted:
         """Trains to the end, writes log and ledger. `told` is given the number of steps that are done."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.plan.seed)  # layers that draw while they train (dropout) know the global generator
-            if checkpoint := self.keeper.latest(self._misfit):
+        with self._seeded():
+            checkpoint = self.keeper.latest(self._misfit)
+            self.group.told(checkpoint and checkpoint.step)
+            if checkpoint:
                 self._take_up(checkpoint)
             with (self.folder / LOG).open("a", buffering=1) as log:
                 log.truncate(len(_first_rows(self.folder / LOG, self.training.done)))
-                for step in self.training.steps(
-                    self.lesson.batches(self.training.done),
-                    self._loss,
-                    after_backward=lambda: self.audit.after_backward(self.policy),
-                ):
+                for step in self._steps():
                     log.write(json.dumps(_logged(step)) + "\n")
                     self.fitted.losses.append(step.loss)
                     self.fitted.seconds += step.seconds
@@ -65,8 +82,37 @@ class Fit:
                     if self.keeper.due():
                         os.fsync(log.fileno())
                         self.keeper.keep(self._checkpoint())
+        self._agree("the weights that they end with")
         write_json(self.folder / LEDGER, self.audit.close(self.policy).as_json())
         return self.fitted
+
+    def follow(self) -> None:
+        """The same steps beside the process that calls `run`, which has read its checkpoint; writes nothing."""
+        with self._seeded():
+            if self.group.told(None) is not None and (checkpoint := self.keeper.latest(lambda found: "")):
+                self._take_up(checkpoint)
+            for _ in self._steps():
+                pass
+        self._agree("the weights that they end with")
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.plan.seed)  # layers that draw while they train (dropout) know the global generator
+            yield
+
+    def _steps(self) -> Iterator[Step]:
+        self._agree("what they start from")
+        return self.training.steps(
+            self.lesson.batches(self.training.done),
+            self._loss,
+            after_backward=lambda: self.audit.after_backward(self.policy),
+        )
+
+    def _agree(self, what: str) -> None:
+        if self.group.size > 1:
+            weights = tensor_hash(self.lesson.changing().items())
+            self.group.agree([self.training.done, self.audit.before, weights], what)
 
     def _loss(self, batch: Any) -> Mapping[str, Tensor]:
         with self.spot.autocast():

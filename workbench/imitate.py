@@ -1,7 +1,7 @@
 """Behaviour cloning: what a batch of demonstrations is, and the loss of a policy on it."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from workbench.actions import Actions
 from workbench.backbones.contract import Backbone, Words
 from workbench.data.contract import Frames
 from workbench.data.statistics import STATISTICS, Normalisation, Statistics, denormalise, normalise
+from workbench.heads.contract import Drawn
+from workbench.pieces import Divided, Division, Piece
 from workbench.policy import Policy
 
 
@@ -18,7 +20,8 @@ from workbench.policy import Policy
 class Batch:
     """B frames: uint8 images, words, action chunks in [-1, 1]; `padded_BK` marks steps beyond the episode's end.
 
-    There are no images where `seen_BND` has what a frozen encoder sees in them.
+    There are no images where `seen_BND` has what a frozen encoder sees in them. `drawn` is what the head would draw for
+    these rows, where it was drawn before.
     """
 
     image_BHWC: Tensor | None = field(repr=False)
@@ -27,6 +30,7 @@ class Batch:
     padded_BK: Tensor = field(repr=False)
     frames: tuple[int, ...]
     seen_BND: Tensor | None = field(default=None, repr=False)
+    drawn: Drawn | None = field(default=None, repr=False)
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(
@@ -36,6 +40,7 @@ class Batch:
             self.padded_BK.to(device),
             self.frames,
             None if self.seen_BND is None else self.seen_BND.to(device),
+            None if self.drawn is None else tuple(each.to(device) for each in self.drawn),
         )
 
 
@@ -98,15 +103,45 @@ class Demonstrations:
     ) -> Iterator[Batch]:
         """`seen` gives what a frozen encoder sees in the frames of a batch, instead of their images."""
         for rows in shuffled_rows(len(self.image), size, seed=seed, skip=skip):
-            words = self.task[rows]
-            yield Batch(
-                None if seen else self.image[rows],
-                Words(self.words.ids_BT[words], self.words.mask_BT[words]),
-                self.action[rows],
-                self.padded[rows],
-                tuple(rows.tolist()),
-                seen(rows) if seen else None,
-            )
+            yield self._batch(rows, seen)
+
+    def divided(
+        self,
+        division: Division,
+        size: int,
+        *,
+        seed: int,
+        skip: int = 0,
+        seen: Callable[[Tensor], Tensor] | None = None,
+    ) -> Iterator[Divided]:
+        """The same batches in pieces."""
+        rows_of = shuffled_rows(len(self.image), size, seed=seed, skip=skip)
+        for step, rows in enumerate(rows_of, start=skip):
+            drawn = division.draw(self.action[rows])
+            real_BK = ~self.padded[rows]
+            pieces: list[Piece] = []
+            for number in division.own:
+                mine = slice(number, None, division.of)
+                batch = replace(self._batch(rows[mine], seen), drawn=tuple(each[mine] for each in drawn))
+                share = float(real_BK[mine].sum() / real_BK.sum().clamp(min=1))
+                pieces.append(Piece(batch, share, _seed(seed, step, number)))
+            yield Divided(tuple(pieces), tuple(rows.tolist()))
+
+    def _batch(self, rows: Tensor, seen: Callable[[Tensor], Tensor] | None) -> Batch:
+        words = self.task[rows]
+        return Batch(
+            None if seen else self.image[rows],
+            Words(self.words.ids_BT[words], self.words.mask_BT[words]),
+            self.action[rows],
+            self.padded[rows],
+            tuple(rows.tolist()),
+            seen(rows) if seen else None,
+        )
+
+
+def _seed(*parts: int) -> int:
+    """A seed for torch that is as good as any other, and the same for the same parts."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def imitation_loss(policy: Policy, batch: Batch) -> Mapping[str, Tensor]:
@@ -114,4 +149,5 @@ def imitation_loss(policy: Policy, batch: Batch) -> Mapping[str, Tensor]:
     seen = batch.seen_BND
     walk = policy(batch.image_BHWC, batch.words) if seen is None else policy.walk_on(seen, batch.words)
     there = walk.hidden_BE.device
-    return policy.head.loss(walk.hidden, batch.action_BKA.to(there), batch.padded_BK.to(there))
+    drawn = None if batch.drawn is None else tuple(each.to(there) for each in batch.drawn)
+    return policy.head.loss(walk.hidden, batch.action_BKA.to(there), batch.padded_BK.to(there), drawn)

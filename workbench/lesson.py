@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,11 +13,14 @@ from workbench.data.contract import Frames
 from workbench.data.statistics import Statistics
 from workbench.features import Features
 from workbench.fingerprint import check_contents
+from workbench.group import ALONE, Group
+from workbench.heads.contract import Drawn
 from workbench.imitate import ActionScale, Demonstrations, imitation_loss
 from workbench.objectives.contract import Given
 from workbench.objectives.facts import facts
 from workbench.objectives.moments import Moments
 from workbench.objectives.registry import build_objective
+from workbench.pieces import Division
 from workbench.plan import Finetune, Inject
 from workbench.policy import Policy, slot_of
 from workbench.spec import Spec
@@ -61,14 +65,28 @@ def demonstrations(
     backbone: Backbone,
     spot: Place,
     features: Features | None = None,
+    group: Group = ALONE,
 ) -> Lesson:
-    """A policy imitates; what a frozen encoder sees may come from `features`."""
+    """A policy imitates; what a frozen encoder sees may come from `features`.
+
+    Where the plan's `compute` divides batches, they come in those pieces that are this process's in `group`.
+    """
     data = Demonstrations(frames, scale, backbone=backbone, chunk=plan.budget.chunk)
+    batches = data.batches
+    if plan.compute.pieces > 1:
+        own = group.pieces(plan.compute.accumulate)
+        draw = partial(_draw, policy)
+        batches = partial(data.divided, Division(plan.compute.pieces, own, draw))
     return Lesson(
         nn.ModuleDict({POLICY: policy}),
-        lambda skip: data.batches(plan.budget.batch, seed=plan.seed, skip=skip, seen=features),
+        lambda skip: batches(plan.budget.batch, seed=plan.seed, skip=skip, seen=features),
         lambda batch: imitation_loss(policy, batch.to(spot.device)),
     )
+
+
+def _draw(policy: Policy, action_BKA: Tensor) -> Drawn:
+    """What the head draws for these actions, where the head is."""
+    return policy.head.draw(action_BKA.to(policy.places["head"]))
 
 
 def injection(

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from workbench.errors import NotFinite
 from workbench.plan import Budget
 
-Batch = TypeVar("Batch")
+Loss = Callable[[Any], Mapping[str, Tensor]]
+"""The parts of a batch's loss, which are summed."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,26 @@ class Step:
     seconds: Seconds
 
 
+@dataclass(frozen=True)
+class Computed:
+    """A batch's loss, the parts that it sums, and the seconds of its forward pass; gradients are where they belong."""
+
+    loss: float
+    parts: Mapping[str, float]
+    forward: float
+
+
+def at_once(batch: Any, loss: Loss) -> Computed:
+    """The whole batch forward, then backward."""
+    began = time.perf_counter()
+    parts = loss(batch)
+    total = torch.stack(list(parts.values())).sum()
+    figures = {name: float(part.detach()) for name, part in parts.items()}
+    forward = time.perf_counter() - began
+    total.backward()
+    return Computed(float(total.detach()), figures, forward)
+
+
 def learning_rate(budget: Budget, step: int) -> float:
     """Linear warm-up, then cosine to zero or constant."""
     if step < budget.warmup_steps:
@@ -66,11 +87,18 @@ class Training:
     """A module on its way through `budget`: it can be put down after any step and taken up again, bit for bit.
 
     What of `model` requires a gradient is trained. `rate_of` gives, for a parameter's name, the factor on the learning
-    rate.
+    rate. `compute` turns a batch and a loss into gradients.
     """
 
-    def __init__(self, model: nn.Module, *, budget: Budget, rate_of: Callable[[str], float] = lambda name: 1.0):
-        self.model, self.budget, self.done = model, budget, 0
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        budget: Budget,
+        rate_of: Callable[[str], float] = lambda name: 1.0,
+        compute: Callable[[Any, Loss], Computed] = at_once,
+    ):
+        self.model, self.budget, self.compute, self.done = model, budget, compute, 0
         self.moving = [p for p in model.parameters() if p.requires_grad]
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
@@ -83,8 +111,8 @@ class Training:
 
     def steps(
         self,
-        batches: Iterable[Batch],
-        loss: Callable[[Batch], Mapping[str, Tensor]],
+        batches: Iterable[Any],
+        loss: Loss,
         *,
         after_backward: Callable[[], None] = lambda: None,
     ) -> Iterator[Step]:
@@ -100,22 +128,19 @@ class Training:
             for group in self.optimiser.param_groups:
                 group["lr"] = rate * group["factor"]
             self.optimiser.zero_grad()
-            parts = loss(batch)
-            total = torch.stack(list(parts.values())).sum()
-            figures = {name: float(part.detach()) for name, part in parts.items()}
-            if not torch.isfinite(total):
-                raise NotFinite(f"loss is not finite at step {index}: {figures}, {batch}")
-            forwarded = time.perf_counter()
-            total.backward()
+            found = self.compute(batch, loss)
+            if not math.isfinite(found.loss):
+                raise NotFinite(f"loss is not finite at step {index}: {found.parts}, {batch}")
             norm = float(nn.utils.clip_grad_norm_(self.moving, self.budget.clip_norm))
             if not math.isfinite(norm):
-                raise NotFinite(f"gradient is not finite at step {index}: {figures}, {batch}")
+                raise NotFinite(f"gradient is not finite at step {index}: {found.parts}, {batch}")
             turned = time.perf_counter()
             after_backward()
             self.optimiser.step()
             self.done += 1
-            seconds = Seconds(fetched - began, forwarded - fetched, turned - forwarded, time.perf_counter() - turned)
-            yield Step(index, float(total.detach()), figures, norm, rate, seconds)
+            backward, optimiser = turned - fetched - found.forward, time.perf_counter() - turned
+            seconds = Seconds(fetched - began, found.forward, backward, optimiser)
+            yield Step(index, found.loss, found.parts, norm, rate, seconds)
 
     def state(self) -> dict[str, Tensor]:
         """What the optimiser keeps, by number and name; empty before the first step."""
@@ -134,9 +159,9 @@ class Training:
 
 def train(
     model: nn.Module,
-    batches: Iterable[Batch],
+    batches: Iterable[Any],
     *,
-    loss: Callable[[Batch], Mapping[str, Tensor]],
+    loss: Loss,
     budget: Budget,
     rate_of: Callable[[str], float] = lambda name: 1.0,
     after_backward: Callable[[], None] = lambda: None,

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from workbench.actions import Actions
 from workbench.backbones.contract import Hidden
-from workbench.heads.contract import Chunk, Head, mean_of_real
+from workbench.heads.contract import Chunk, Drawn, Head, mean_of_real
 
 # B batch  E language width  K action steps  A action dimensions
 
@@ -40,7 +40,13 @@ class ChunkHead(Head):
         arm_BKA = self.arm(trunk).tanh().unflatten(-1, (self.chunk, -1))
         return arm_BKA, None if self.grip is None else self.grip(trunk)
 
-    def loss(self, hidden: Hidden, action_BKA: Tensor, padded_BK: Tensor) -> Mapping[str, Tensor]:
+    def draw(self, action_BKA: Tensor) -> Drawn:
+        """A regression draws nothing."""
+        return ()
+
+    def loss(
+        self, hidden: Hidden, action_BKA: Tensor, padded_BK: Tensor, drawn: Drawn | None = None
+    ) -> Mapping[str, Tensor]:
         """L1 on the arm (OpenVLA-OFT, arXiv:2502.19645) and binary cross-entropy on the gripper."""
         arm_BKA, grip_BK = self(hidden.query_BE)
         return chunk_errors(arm_BKA, grip_BK, action_BKA, padded_BK)

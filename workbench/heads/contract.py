@@ -20,6 +20,9 @@ class Chunk:
     closed_BK: Tensor | None
 
 
+Drawn = tuple[Tensor, ...]
+
+
 class Head(nn.Module, ABC):
     """Reads the hidden states of a sequence that ends with the query and gives `chunk` (K) actions at once.
 
@@ -34,11 +37,17 @@ class Head(nn.Module, ABC):
         self.query_E = nn.Parameter(query_E.detach().clone())
 
     @abstractmethod
-    def loss(self, hidden: Hidden, action_BKA: Tensor, padded_BK: Tensor) -> Mapping[str, Tensor]:
-        """The parts of the loss, which are summed. Steps of `padded_BK` lie beyond the episode's end: never counted.
+    def draw(self, action_BKA: Tensor) -> Drawn:
+        """What the loss on these actions draws, B rows each, from the global generator, as dropout does."""
 
-        `action_BKA` lies in [-1, 1], a binary gripper 1 where it is closed and -1 where it is open. What is drawn is
-        drawn from the global generator, as dropout is.
+    @abstractmethod
+    def loss(
+        self, hidden: Hidden, action_BKA: Tensor, padded_BK: Tensor, drawn: Drawn | None = None
+    ) -> Mapping[str, Tensor]:
+        """The parts of the loss, which are summed; each is a mean over real steps, those that are not padding.
+
+        Steps of `padded_BK` lie beyond the episode's end: never counted. `action_BKA` lies in [-1, 1], a binary gripper
+        1 where it is closed and -1 where it is open. What is `drawn` is drawn now where it is not given.
         """
 
     @abstractmethod

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from workbench.actions import Actions
 from workbench.backbones.contract import Hidden
-from workbench.heads.contract import Chunk, Head, mean_of_real
+from workbench.heads.contract import Chunk, Drawn, Head, mean_of_real
 from workbench.reader import Reader
 
 # B batch  L positions  E language width  K action steps  A action dimensions  W width of the expert
@@ -42,10 +42,15 @@ class FlowHead(Head):
         self.readers = nn.ModuleList(Reader(width, len(query_E)) for _ in range(LAYERS))
         self.velocity = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, actions.width))
 
-    def loss(self, hidden: Hidden, action_BKA: Tensor, padded_BK: Tensor) -> Mapping[str, Tensor]:
+    def draw(self, action_BKA: Tensor) -> Drawn:
+        """The noise that each row's path begins with, and the time at which it is looked at."""
+        return torch.randn_like(action_BKA), flow_times(len(action_BKA), action_BKA.device)
+
+    def loss(
+        self, hidden: Hidden, action_BKA: Tensor, padded_BK: Tensor, drawn: Drawn | None = None
+    ) -> Mapping[str, Tensor]:
         """Squared error of the velocity; padded steps are neither counted nor seen by the others."""
-        noise_BKA = torch.randn_like(action_BKA)
-        time_B = flow_times(len(action_BKA), action_BKA.device)
+        noise_BKA, time_B = self.draw(action_BKA) if drawn is None else drawn
         time_B11 = time_B[:, None, None]
         noisy_BKA = time_B11 * action_BKA + (1 - time_B11) * noise_BKA
         velocity_BKA = self._velocity(self._remember(hidden), noisy_BKA, time_B, self._may_read(hidden, ~padded_BK))

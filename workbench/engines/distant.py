@@ -1,0 +1,125 @@
+"""Crews whose workers may be on other machines: they tell how far they are through files beside the results."""
+
+import json
+import os
+import sys
+import time
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from workbench.claim import bury
+from workbench.engines.contract import Crew, Event, Order
+from workbench.engines.work import do
+from workbench.plan import Evaluate, Finetune, Inject, Job
+from workbench.record import open_record
+
+PENDING = 1000
+"""Orders that wait for their turn in a cluster at most; the cluster decides how many are carried out at once."""
+SELDOM = 0.5
+"""Seconds between two tidings of one job."""
+DEATHS = 3
+"""A worker that dies with a job is replaced twice: machines of a cluster come and go."""
+
+
+class DistantCrew(Crew):
+    """Workers that a cluster starts, one for each order."""
+
+    deaths = DEATHS
+
+    def __init__(self, root: Path, workers: int) -> None:
+        self.root, self.workers = root.resolve(), workers
+        self.busy: dict[str, Any] = {}
+        self.news: deque[Event] = deque()
+        self.heard: dict[str, Event] = {}
+
+    @abstractmethod
+    def submit(self, orders: Sequence[Order]) -> Mapping[str, Any]:
+        """Hand the orders to the cluster; what it gives for each, by id."""
+
+    @abstractmethod
+    def ended(self, seconds: float) -> Event | None:
+        """How one of the orders in `busy` ended, if any does within that time; it stays there."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """End what is in `busy`, and everything that the engine started for itself."""
+
+    def room(self) -> int:
+        return self.workers - len(self.busy)
+
+    def start(self, orders: Sequence[Order]) -> None:
+        self.busy |= self.submit(orders)
+
+    def listen(self, seconds: float) -> Event | None:
+        if self.news:
+            return self.news.popleft()
+        if event := self.ended(min(seconds, SELDOM)):
+            del self.busy[event.run]
+            if event.stage == "died":
+                bury(self.root, event.run)
+            return event
+        for id in self.busy:
+            if (event := _latest(self.root, id)) is not None and event != self.heard.get(id):
+                self.heard[id] = event
+                self.news.append(event)
+        return None
+
+    def stop(self) -> None:
+        self.cancel()
+        for id in self.busy:
+            bury(self.root, id)
+
+
+def do_apart(order: Order, root: Path, command: Sequence[str]) -> Event:
+    """Carries out `order` in a process of a cluster: with one thread, as everywhere, so the same bits.
+
+    `command` is the command line that it was ordered with, which the run's record tells.
+    """
+    os.environ["OMP_NUM_THREADS"], sys.argv = "1", [*command]
+    path = _path(root, order.id)
+    try:
+        return do(order, root, _seldom(path))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def gpus(job: Job, root: Path, *, auto: int) -> int:
+    """How many GPUs the job needs, by its plan's `compute`; where that leaves it open (`auto`), so many as `auto`."""
+    if isinstance(job, Evaluate):
+        return gpus(open_record(root, job.of).plan, root, auto=auto)
+    if not isinstance(job, Finetune | Inject):
+        return 0
+    counted = {"cpu": 0, "auto": auto, "cuda": 1}
+    names = (job.compute.device, *job.compute.device_map.values())
+    return max(counted[name] if name in counted else int(name.removeprefix("cuda:")) + 1 for name in names)
+
+
+def _seldom(path: Path) -> Callable[[Event], None]:
+    """Writes the latest event into the file, replacing the one before, but not more often than anyone looks."""
+    told = -SELDOM
+
+    def tell(event: Event) -> None:
+        nonlocal told
+        if time.monotonic() - told >= SELDOM:
+            told = time.monotonic()
+            path.parent.mkdir(exist_ok=True)
+            aside = path.with_suffix(f".{os.getpid()}.tmp")
+            aside.write_text(json.dumps(asdict(event)))
+            aside.replace(path)
+
+    return tell
+
+
+def _latest(root: Path, id: str) -> Event | None:
+    try:
+        return Event(**json.loads(_path(root, id).read_text()))
+    except FileNotFoundError:  # it has not begun, or has just ended
+        return None
+
+
+def _path(root: Path, id: str) -> Path:
+    return root / "progress" / f"{id}.json"

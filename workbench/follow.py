@@ -1,0 +1,40 @@
+"""What a process does that another one started to compute a run with: the same steps, and nothing on disk."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import TypeAdapter
+
+from workbench.distributed import HERE, joined
+from workbench.fit import Fit
+from workbench.group import ProcessLost
+from workbench.plan import Finetune, run_id
+from workbench.ready import ready
+
+
+def follow(given: BinaryIO) -> None:
+    """Reads its orders from the first line that is `given`, and ends when there is no more to come."""
+    for told in (signal.SIGINT, signal.SIGTERM):  # they reach the whole group; the first process decides
+        signal.signal(told, signal.SIG_IGN)
+    orders = json.loads(given.readline())
+    threading.Thread(target=_end_with, args=(given.fileno(),), daemon=True).start()
+    plan, root = TypeAdapter(Finetune).validate_python(orders["plan"]), Path(orders["root"])
+    print(HERE, flush=True)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody listens any more
+    try:
+        with joined(orders["rank"], plan.compute.processes, meeting=Path(orders["meeting"]), kind=orders["kind"]) as us:
+            start = ready(plan, root, us)
+            Fit(plan, start.policy, start.lesson, start.spot, root / run_id(plan), us).follow()
+    except ProcessLost as error:
+        sys.exit(str(error))
+
+
+def _end_with(line: int) -> None:
+    """A first process that was killed cannot stop the others; its end of the line closes with it."""
+    os.read(line, 1)
+    os._exit(1)

@@ -1,0 +1,73 @@
+"""What a training begins with: the policy, built and adapted, on its device, and what it is to learn."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from workbench.adapt import adapt
+from workbench.backbones.contract import Backbone
+from workbench.build import build
+from workbench.collect import open_data
+from workbench.compute import Place, place
+from workbench.data.dataset import Dataset
+from workbench.errors import UserError
+from workbench.features import Features, open_features
+from workbench.group import ALONE, Group
+from workbench.imitate import ActionScale
+from workbench.interventions import for_training
+from workbench.lesson import Lesson, demonstrations, injection
+from workbench.plan import Finetune, Inject, Inputs, actions_of
+from workbench.policy import Policy
+from workbench.stages import keep_adapters
+
+
+@dataclass(frozen=True)
+class Ready:
+    """`colour [3]` uint8 is the mean of the data's pictures; `tasks` are the sentences that they were given with."""
+
+    policy: Policy
+    backbone: Backbone
+    lesson: Lesson
+    spot: Place
+    dataset: Dataset
+    scale: ActionScale
+    colour: np.ndarray
+    tasks: tuple[str, ...]
+    features: Features | None
+
+
+def ready(plan: Finetune | Inject, root: Path, group: Group = ALONE) -> Ready:
+    """The same in every process of `group`, but for its own pieces of the batches."""
+    actions = actions_of(plan.data)
+    policy, backbone = build(
+        plan.spec, plan.seed, chunk=plan.budget.chunk, root=root, compute=plan.compute, actions=actions
+    )
+    dataset = open_data(root, plan.data)
+    frames = dataset.frames(range(len(dataset.episodes)))
+    statistics = dataset.statistics["action"]
+    if len(statistics.mean) != actions.width:
+        raise UserError(
+            f"An action of {dataset.root} has {len(statistics.mean)} numbers; the plan was made for {actions}: set "
+            "data.actions to what it has."
+        )
+    scale = ActionScale(statistics, binary_gripper=actions.binary_gripper)
+    colour, tasks = frames.image.mean(axis=(0, 1, 2)).round().astype(np.uint8), frames.tasks
+    inputs = plan.inputs if isinstance(plan, Finetune) else Inputs()
+    frames = for_training(frames, inputs, mean_colour=colour, seed=plan.seed)
+    adapt(policy, plan.spec, seed=plan.seed)
+    keep_adapters(policy, plan.spec, root)
+    spot = place(plan.compute)
+    spot.settle(policy)
+    features = None
+    if isinstance(plan, Finetune):
+        images = torch.from_numpy(frames.image)
+        features = open_features(root, policy, images, batch=plan.budget.batch, spot=spot)
+        lesson = demonstrations(
+            plan, policy, frames, scale=scale, backbone=backbone, spot=spot, features=features, group=group
+        )
+    else:
+        state = dataset.statistics["observation.state"]
+        lesson = injection(plan, policy, frames, scale=scale, state=state, backbone=backbone, spot=spot)
+    return Ready(policy, backbone, lesson, spot, dataset, scale, colour, tasks, features)
