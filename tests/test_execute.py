@@ -208,7 +208,7 @@ def test_progress_is_reported_to_the_last_step_and_episode(root):
     execute(finetune(), root, lambda *now: told.append(now))
     assert told == [("training", i, 5) for i in range(1, 6)] + [
         *(("playing", i, 3) for i in range(1, 4)),
-        ("recording", 0, 1),
+        ("recording", 1, 1),
     ]
 
 

@@ -69,7 +69,7 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     result |= {"seconds": round(time.perf_counter() - began, 3), "process_peak_mib": peak, "machine": machine()}
     result["provenance"] = {"command": command(), "began": started, "ended": now(), "hardware": hardware()}
-    report(RECORDING, 0, 1)
+    report(RECORDING, 1, 1)
     write_result(folder, result)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
