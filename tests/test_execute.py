@@ -12,6 +12,8 @@ import torch
 from demonstrations import episodes, write
 from safetensors.torch import load_file
 
+from ablations.estimate import work_of
+from ablations.study import wanted
 from workbench.backbones.registry import EMBEDDED
 from workbench.benchmarks.contract import Protocol
 from workbench.build import build
@@ -62,7 +64,7 @@ def done(plan: Plan, root: Path) -> Record:
     return open_record(root, run_id(plan))
 
 
-RUN_ITSELF = ("process_peak_mib", "episodes_sha256", "provenance", "sealed", "seal")
+RUN_ITSELF = ("process_peak_mib", "episodes_sha256", "provenance", "sealed", "seal", "samples_per_second", "mfu")
 """What differs between two runs of the same plan: memory, times, and the hashes of files that hold seconds."""
 
 
@@ -285,4 +287,16 @@ def test_demonstrations_are_shuffled_by_the_seed_of_the_run(root, monkeypatch):
 
     monkeypatch.setattr(Demonstrations, "batches", watched)
     done(finetune(seed=5), root)
-    assert seeds == [5]
+    assert set(seeds) == {5}
+
+
+def test_a_run_records_what_it_had_to_compute_and_what_it_computed(small_run):
+    result, plan = small_run.record.result, small_run.plan
+    [work] = work_of([run for run in wanted(small_run.study) if run.plan == plan])
+    assert work is not None
+    assert (result["required_flops"], result["executed_flops"]) == (work.required, work.executed)
+    assert result["waste"] == pytest.approx(work.waste, abs=1e-4) and 0 < result["mfu"] < 1.5
+    spent = result["training_seconds_of"]
+    assert set(spent) == {"data", "forward", "backward", "optimiser"} and min(spent.values()) > 0
+    assert sum(spent.values()) == pytest.approx(result["training_seconds"], abs=0.01)
+    assert result["samples_per_second"] == pytest.approx(result["samples"] / result["training_seconds"], rel=0.01)

@@ -14,6 +14,7 @@ from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Protocol
 from workbench.disjoint import check_disjoint
 from workbench.distributed import hired
+from workbench.effort import effort, pace
 from workbench.errors import RunFailed
 from workbench.evaluate import Played, Player, in_manifest_order, play_expert
 from workbench.film import write_films
@@ -77,9 +78,11 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
 def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) -> dict[str, Any]:
     with hired(plan, root) as group:
         start = ready(plan, root, group)
+        counted = effort(plan, start)
         policy, backbone, lesson, spot = start.policy, start.backbone, start.lesson, start.spot
         fit = Fit(plan, policy, lesson, spot, folder, group)
         fitted = fit.run(lambda done: report("training", done, plan.budget.steps))
+    samples = plan.budget.steps * plan.budget.batch
     result: dict[str, Any] = {
         "weights_sha256": save_weights(policy, folder),
         "data_digest": start.dataset.digest,
@@ -91,9 +94,11 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         "passes": list(backbone.passes),
         "unused_parameters": backbone.unused_parameters,
         "final_loss": float(np.mean(fitted.losses[-20:])),
-        "samples": plan.budget.steps * plan.budget.batch,
+        "samples": samples,
         "training_seconds": round(fitted.seconds.total, 3),
         "training_seconds_of": {name: round(value, 3) for name, value in asdict(fitted.seconds).items()},
+        **counted,
+        **pace(counted, start, samples=samples, seconds=fitted.seconds.total),
         "resumed": fitted.resumed,
         "checkpoints_refused": fitted.refused,
         "episodes": 0,
