@@ -38,7 +38,7 @@ from workbench.train import Training
 from workbench.weights import read_weights
 
 DATA = Expert(tasks=("reach",), episodes=4)
-BUDGET = Budget(steps=20, batch=7, warmup_steps=3, learning_rate=3e-4)
+BUDGET = Budget(steps=20, batch=5, warmup_steps=3, learning_rate=3e-4)
 PROTOCOL = Protocol.model_validate({"tasks": ["reach"], "initial_states": 1})
 HEAD = Slot(module="flow-matching", weights="random")
 REGRESSION, FLOW, DROPOUT = "a regression on a frozen encoder", "a flow, all trained", "dropout"
@@ -95,6 +95,8 @@ def assert_same_steps(one: Record, other: Record) -> None:
         assert set(theirs) == set(mine)
     weights = read_weights(other.folder)
     for name, tensor in read_weights(one.folder).items():
+        if name.endswith("k_proj.bias"):  # a softmax does not see it: its gradient is rounding alone, which Adam scales
+            continue
         torch.testing.assert_close(weights[name], tensor, atol=1e-5, rtol=0, msg=name)
 
 
@@ -150,6 +152,7 @@ def read(log: Path) -> list[str]:
     return log.read_text().splitlines() if log.is_file() else []
 
 
+@pytest.mark.slow
 def test_gradients_are_summed_and_a_process_that_falls_silent_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -232,7 +235,7 @@ def test_processes_need_a_gpu_each(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_what_cannot_be_divided_is_refused_when_it_is_planned():
-    with pytest.raises(ValidationError, match=r"is 8, but a batch has only 7 rows"):
+    with pytest.raises(ValidationError, match=r"is 8, but a batch has only 5 rows"):
         plan_of(DROPOUT, accumulate=4, processes=2)
     inject = {"spec": Spec(), "data": Expert(tasks=("reach",), split="injection"), "budget": BUDGET}
     for compute in (Compute(accumulate=2), Compute(processes=2)):

@@ -13,7 +13,7 @@ from ablations.cli_encoders import app as encoders
 from ablations.cli_log import app as logs
 from workbench.cli_data import app as data
 from workbench.cli_policy import app as policies
-from workbench.cli_probe import app as probes
+from workbench.cli_runs import app as runs
 from workbench.engines.means import Means
 from workbench.errors import UserError
 from workbench.options import Changes, Engine, Log, Published, Root, StudyName, Workers
@@ -28,7 +28,7 @@ app.add_typer(data, name="data")
 app.add_typer(arms)
 app.add_typer(duels)
 app.add_typer(logs)
-app.add_typer(probes)
+app.add_typer(runs)
 app.add_typer(policies)
 
 
@@ -163,36 +163,6 @@ def power(
     from ablations.power_screen import Assumed, show_power
 
     show_power(study, Assumed(effect / 100, success / 100, seed_scatter / 100), format)
-
-
-@app.command()
-def show(
-    run: Annotated[str, typer.Argument(help="The id of a finished run.")],
-    root: Root = Path("runs"),
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
-) -> None:
-    """Print one run: its plan, the ledger of its slots, its result, where it comes from.
-
-    Example: workbench show 3f2a91c0b7de
-    """
-    from workbench.record_screen import show_run
-
-    show_run(run, root, format)
-
-
-@app.command()
-def reproduce(
-    run: Annotated[str, typer.Argument(help="The id of a finished run.")],
-    root: Root = Path("runs"),
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
-) -> None:
-    """Carry out a recorded run again, beside it, and compare weights, losses and episodes. Exit code 1 if they differ.
-
-    Example: workbench reproduce 3f2a91c0b7de
-    """
-    from workbench.record_screen import show_reproduction
-
-    raise typer.Exit(0 if show_reproduction(run, root, format) else 1)
 
 
 @app.command()
