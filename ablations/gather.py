@@ -194,9 +194,7 @@ def _notes(study: Study, chosen: Mapping[str, Sequence[Wanted]], records: Mappin
             "cover how another injection seed would have turned out."
         )
     if broken := sum(record.result.get("faults", 0) for record in records.values()):
-        notes.append(
-            f"{broken} of all episodes count as failed because their simulator broke (`fault` in the record)."
-        )
+        notes.append(f"{broken} of all episodes count as failed because their simulator broke (`fault` in the record).")
     precisions = {r.result[key] for r in records.values() for key in ("device", "dtype") if key in r.result}
     if len(precisions) > 2:
         notes.append(f"The runs were computed in different places or precisions: {', '.join(sorted(precisions))}.")
