@@ -26,7 +26,7 @@ from ablations.study_file import read_study
 from workbench.claim import Owner, Watch
 from workbench.engines import local, ray, slurm
 from workbench.engines.contract import Engine, Event
-from workbench.engines.distant import gpus
+from workbench.engines.distant import cores, gpus
 from workbench.engines.means import Means
 from workbench.engines.registry import engine
 from workbench.errors import UserError
@@ -149,7 +149,11 @@ def test_a_run_gets_the_gpus_that_its_plan_names(small_run: SmallRun):
     assert [wanted_by("cpu"), wanted_by("cuda"), wanted_by("cuda:0"), wanted_by("cuda:3")] == [0, 1, 1, 4]
     assert [wanted_by("auto", auto=0), wanted_by("auto", auto=1), wanted_by("cpu", auto=1)] == [0, 1, 0]
     assert wanted_by("cuda", language="cuda:1") == 2
+    compute = Compute(device="cuda", processes=3)
+    three = small_run.plan.model_copy(update={"compute": compute})
+    assert (gpus(three, small_run.root, auto=0), cores(three)) == (3, 3)
     again = Evaluate(of=small_run.record.id, protocol=small_run.plan.protocol, inputs=Inputs(image="blank"))
+    assert cores(again) == 1
     assert gpus(again, small_run.root, auto=1) == 1  # the policy's plan says auto
     assert gpus(Replay(protocol=small_run.plan.protocol), small_run.root, auto=1) == 0
 

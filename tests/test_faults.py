@@ -180,9 +180,7 @@ def test_whatever_is_damaged_is_found_and_named(small_run: SmallRun, tmp_path: P
     """100 damages at full size, spread over every file that a result depends on; films are not among them."""
     root, chance = Path(shutil.copytree(small_run.root, tmp_path / "runs")), random.Random(1)
     everything_read(small_run, root)
-    files = sorted(
-        path for path in root.rglob("*") if path.is_file() and "films" not in path.parts
-    )
+    files = sorted(path for path in root.rglob("*") if path.is_file() and "films" not in path.parts)
     for number in range(max(len(files), round(100 * share))):
         path, damage = files[number % len(files)], chance.choice(DAMAGES)
         data = path.read_bytes()

@@ -4,13 +4,12 @@ import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, assert_never
 
 import numpy as np
 
-from workbench.backbones.contract import Backbone
 from workbench.benchmarks.contract import Protocol
 from workbench.disjoint import check_disjoint
 from workbench.distributed import hired
@@ -21,7 +20,6 @@ from workbench.film import write_films
 from workbench.fit import Fit
 from workbench.plan import Evaluate, Finetune, Inject, Plan, Replay, needs, run_id
 from workbench.player import player_of
-from workbench.policy import Policy
 from workbench.provenance import command, hardware, machine, now
 from workbench.ready import ready
 from workbench.record import (
@@ -39,13 +37,6 @@ from workbench.weights import save_weights
 
 Report = Callable[[str, int, int], None]
 """Called with a stage's name, what is done and what there is to do."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    policy: Policy
-    backbone: Backbone
-    result: dict[str, Any]
 
 
 def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: None) -> None:

@@ -87,15 +87,23 @@ def do_apart(order: Order, root: Path, command: Sequence[str]) -> Event:
         path.unlink(missing_ok=True)
 
 
+def cores(job: Job) -> int:
+    """How many processes compute the job, a core each."""
+    return job.compute.processes if isinstance(job, Finetune | Inject) else 1
+
+
 def gpus(job: Job, root: Path, *, auto: int) -> int:
-    """How many GPUs the job needs, by its plan's `compute`; where that leaves it open (`auto`), so many as `auto`."""
-    if isinstance(job, Evaluate):
-        return gpus(open_record(root, job.of).plan, root, auto=auto)
-    if not isinstance(job, Finetune | Inject):
+    """How many GPUs the job needs, by its plan's `compute`; where that leaves it open (`auto`), so many as `auto`.
+
+    A policy that several processes trained is played by one.
+    """
+    plan = open_record(root, job.of).plan if isinstance(job, Evaluate) else job
+    if not isinstance(plan, Finetune | Inject):
         return 0
     counted = {"cpu": 0, "auto": auto, "cuda": 1}
-    names = (job.compute.device, *job.compute.device_map.values())
-    return max(counted[name] if name in counted else int(name.removeprefix("cuda:")) + 1 for name in names)
+    names = (plan.compute.device, *plan.compute.device_map.values())
+    most = max(counted[name] if name in counted else int(name.removeprefix("cuda:")) + 1 for name in names)
+    return most * cores(job)
 
 
 def _seldom(path: Path) -> Callable[[Event], None]:

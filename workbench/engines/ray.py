@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.engines.contract import Event, Order
-from workbench.engines.distant import PENDING, DistantCrew, do_apart, gpus
+from workbench.engines.distant import PENDING, DistantCrew, cores, do_apart, gpus
 from workbench.engines.schedule import share_out
 from workbench.errors import UserError
 from workbench.plan import Job
@@ -63,7 +63,8 @@ class _Crew(DistantCrew):
 
     def _submitted(self, order: Order) -> Any:
         """A task that is not retried by Ray itself: the claim of a dead one has to be looked at first."""
-        wanted = {"num_cpus": 1, "num_gpus": gpus(order.job, self.root, auto=self.auto)}
+        there = int(ray.cluster_resources().get("CPU", 1))
+        wanted = {"num_cpus": min(cores(order.job), there), "num_gpus": gpus(order.job, self.root, auto=self.auto)}
         return self.task.options(**wanted, max_retries=0, name=order.id).remote(order, self.root, (*sys.argv,))
 
     def ended(self, seconds: float) -> Event | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.engines.contract import Event, Order
-from workbench.engines.distant import PENDING, DistantCrew, do_apart, gpus
+from workbench.engines.distant import PENDING, DistantCrew, cores, do_apart, gpus
 from workbench.engines.local import default_workers
 from workbench.engines.schedule import share_out
 from workbench.errors import UserError
@@ -59,16 +59,14 @@ class _Crew(DistantCrew):
         self.here = self.executor.cluster == "local"
         super().__init__(root, workers or (default_workers() if self.here else PENDING))
         os.environ["OMP_NUM_THREADS"] = "1"
-        self.executor.update_parameters(
-            name="workbench", timeout_min=MINUTES, cpus_per_task=1, slurm_array_parallelism=self.workers
-        )
+        self.executor.update_parameters(name="workbench", timeout_min=MINUTES, slurm_array_parallelism=self.workers)
 
     def submit(self, orders: Sequence[Order]) -> Mapping[str, Any]:
-        """One job array for each number of GPUs that is needed."""
-        needed = {order.id: gpus(order.job, self.root, auto=0) for order in orders}
+        """One job array for each number of GPUs and cores that is needed."""
+        needed = {order.id: (gpus(order.job, self.root, auto=0), cores(order.job)) for order in orders}
         jobs: dict[str, Any] = {}
         for count in sorted(set(needed.values())):
-            self.executor.update_parameters(gpus_per_node=count)
+            self.executor.update_parameters(gpus_per_node=count[0], cpus_per_task=count[1])
             with self.executor.batch():
                 jobs |= {
                     order.id: self.executor.submit(_Task(order, self.root, (*sys.argv,)))
