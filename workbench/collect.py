@@ -66,7 +66,7 @@ def open_data(root: Path, data: Data) -> Dataset:
     if isinstance(data, Expert):
         folder = collected_folder(root, data)
         dataset = open_dataset(folder)
-        if (folder / DIGEST).is_file() and (folder / DIGEST).read_text().strip() != dataset.digest:
+        if (folder / DIGEST).is_file() and (folder / DIGEST).read_bytes().strip() != dataset.digest.encode():
             raise UserError(f"{folder} was changed or damaged since it was collected. Delete it and run again.")
         return dataset
     dataset = open_any(Path(data.path).expanduser(), data.camera)
