@@ -2,7 +2,8 @@
 
     pytest tests/test_faults.py --faults 1
 
-Children are forked from this process, which has torch in memory already: a start costs milliseconds, not seconds.
+Starts are forked from a server that has torch in memory already: one costs milliseconds, not seconds. They are not
+forked from this process, whose threads (of pytest, of Ray) may hold locks that nobody would open in a child.
 """
 
 import multiprocessing
@@ -12,7 +13,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 
 import pytest
 from conftest import SmallRun
+from starts import work
 
 from ablations.bottleneck import bottleneck
 from ablations.curves import curves
@@ -28,9 +30,6 @@ from workbench import fit
 from workbench.benchmarks.contract import Protocol
 from workbench.checkpoint import Keeper
 from workbench.collect import collect, open_data
-from workbench.engines.contract import Crew, Event, Order
-from workbench.engines.schedule import share_out
-from workbench.engines.work import do
 from workbench.errors import UserError
 from workbench.execute import execute
 from workbench.plan import Budget, Expert, Finetune, Job, Replay, job_id, run_id
@@ -39,7 +38,10 @@ from workbench.spec import LastBlocks, Slot, Spec
 from workbench.weights import read_weights
 
 pytestmark = pytest.mark.slow
-FORK = multiprocessing.get_context("fork")
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["starts"])
+LONGEST = 120.0
+"""Seconds that one start may take."""
 PROTOCOL = Protocol.model_validate({"tasks": ["reach"], "initial_states": 2})
 DATA = Expert.model_validate({"tasks": ["reach"], "episodes": 5})
 PLAN = Finetune(
@@ -56,44 +58,25 @@ def share(request: pytest.FixtureRequest) -> float:
     return float(request.config.getoption("--faults"))
 
 
-class Alone(Crew):
-    """One worker: this process."""
-
-    deaths = 1
-
-    def __init__(self, root: Path):
-        self.root, self.told, self.performed = root, list[Event](), list[str]()
-
-    def room(self) -> int:
-        return int(not self.told)
-
-    def start(self, orders: Sequence[Order]) -> None:
-        said = list[Event]()
-        for order in orders:
-            self.told.append(do(order, self.root, said.append))
-            if said:  # it was carried out, and not found done
-                self.performed.append(order.id)
-
-    def listen(self, seconds: float) -> Event | None:
-        return self.told.pop() if self.told else None
-
-    def stop(self) -> None:
-        pass
-
-
-def work(jobs: Sequence[Job], root: Path) -> None:
-    """What one start of the workbench does, in this process; what it really carried out is left in a file."""
-    fit.Keeper = partial(Keeper, share=1e9, first_seconds=0)  # type: ignore[misc]
-    crew = Alone(root)
-    for event in share_out(jobs, root, crew):
-        assert event.stage != "broken", event.error
-    (root / f"performed-{os.getpid()}.txt").write_text("\n".join(crew.performed))
+@pytest.fixture(scope="module", autouse=True)
+def server_finds_starts() -> Iterator[None]:
+    """The server is given no `sys.path`; without this it would import nothing beforehand, and each start would."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *([before] if before else [])])
+    yield
+    os.environ.pop("PYTHONPATH")
+    os.environ |= {"PYTHONPATH": before} if before else {}
 
 
 def forked(jobs: Sequence[Job], root: Path) -> multiprocessing.process.BaseProcess:
-    process = FORK.Process(target=work, args=(jobs, root))
+    process = SERVER.Process(target=work, args=(jobs, root), daemon=True)
     process.start()
     return process
+
+
+def ended(process: multiprocessing.process.BaseProcess) -> int | None:
+    process.join(LONGEST)
+    return process.exitcode
 
 
 def bits(record: Record) -> dict[str, Any]:
@@ -105,8 +88,9 @@ def bits(record: Record) -> dict[str, Any]:
 def test_killed_at_any_moment_the_same_bits_come_of_it(tmp_path: Path, share: float):
     """200 kills at full size: in collecting, training, playing and between; each start goes on where it can."""
     whole, chance, kills, resumed = tmp_path / "whole", random.Random(0), round(200 * share), 0
+    assert ended(forked([], tmp_path)) == 0  # the server is there now
     began = time.monotonic()
-    forked([DATA, PLAN], whole).join()
+    assert ended(forked([DATA, PLAN], whole)) == 0
     seconds, wanted = time.monotonic() - began, bits(open_record(whole, run_id(PLAN)))
     root, number = tmp_path / "killed-0", 0
     while kills:
@@ -116,14 +100,13 @@ def test_killed_at_any_moment_the_same_bits_come_of_it(tmp_path: Path, share: fl
             assert process.pid is not None
             os.kill(process.pid, signal.SIGKILL)
             kills -= 1
-        process.join()
-        if process.exitcode == 0:
+        if ended(process) == 0:
             record = open_record(root, run_id(PLAN))
             assert bits(record) == wanted
             resumed += len(record.result["resumed"])
             number += 1
             root = tmp_path / f"killed-{number}"
-    forked([DATA, PLAN], root).join()
+    assert ended(forked([DATA, PLAN], root)) == 0
     record = open_record(root, run_id(PLAN))
     assert bits(record) == wanted
     assert resumed + len(record.result["resumed"]) > 0 or share < 0.02
@@ -134,9 +117,7 @@ def test_started_many_times_at_once_each_unit_is_done_once(tmp_path: Path, share
     protocols = [PROTOCOL.model_copy(update={"initial_states": count}) for count in range(1, 7)]
     jobs: list[Job] = [DATA, *(Replay(protocol=protocol) for protocol in protocols)]
     processes = [forked(jobs, tmp_path) for _ in range(max(4, round(100 * share)))]
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * len(processes)
+    assert [ended(process) for process in processes] == [0] * len(processes)
     performed = Counter(id for file in tmp_path.glob("performed-*.txt") for id in file.read_text().split())
     assert performed == Counter(job_id(job) for job in jobs)
     assert all(find(tmp_path, job) for job in jobs[1:] if isinstance(job, Replay))
