@@ -160,14 +160,14 @@ def _seal(result: Mapping[str, Any]) -> str:
 
 def begin(root: Path, plan: Plan) -> Path:
     """The folder for a run that starts, or goes on: of an interrupted one its checkpoints and its log are left."""
-    folder, value = root / run_id(plan), plan.model_dump(mode="json")
+    folder = root / run_id(plan)
     folder.mkdir(parents=True, exist_ok=True)
     goes_on = (folder / CHECKPOINTS).is_dir()
     for path in folder.iterdir():
         if goes_on and path.name in (CHECKPOINTS, LOG):
             continue
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    write_json(folder / PLAN, value)
+    write_json(folder / PLAN, plan.model_dump(mode="json"))
     return folder
 
 

@@ -33,7 +33,8 @@ def carry_out(
 ) -> Generator[Event, None, None]:
     """The `Engine` of the cluster at `address` (or RAY_ADDRESS, or a new one of this machine).
 
-    Each run gets one core, and the GPUs that its plan's `compute` names; `auto` is a GPU where the cluster has any.
+    Each run gets a core for each of its processes, and the GPUs that its plan's `compute` names; `auto` is a GPU where
+    the cluster has any.
     Raises UserError where there is no cluster at the address.
     """
     return share_out(jobs, root, _Crew(root, workers, address))

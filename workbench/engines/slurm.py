@@ -31,8 +31,9 @@ PATIENCE = 8.0
 def carry_out(jobs: Sequence[Job], root: Path, *, workers: int | None) -> Generator[Event, None, None]:
     """The `Engine` of a Slurm cluster: what can be begun is submitted as a job array, `workers` of them at once.
 
-    Each job gets one core, and the GPUs that its plan's `compute` names. Partition, account, time limit and so on are
-    what sbatch reads from its environment (SBATCH_PARTITION, SBATCH_ACCOUNT, SBATCH_TIMELIMIT, SBATCH_GRES).
+    Each job gets a core for each of its run's processes, and the GPUs that its plan's `compute` names. Partition,
+    account, time limit and so on are what sbatch reads from its environment (SBATCH_PARTITION, SBATCH_ACCOUNT,
+    SBATCH_TIMELIMIT, SBATCH_GRES).
     """
     return share_out(jobs, root, _Crew(root, workers))
 

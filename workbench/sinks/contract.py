@@ -4,7 +4,7 @@ Nothing of this is in a training loop: a sink is given whole runs, by the proces
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +29,14 @@ class Logged:
         """Its plan."""
         return self.record.plan.model_dump(mode="json")
 
-    def steps(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """The rows of its log, each with the number of its step: `train/loss`, `train/lr`, `train/grad_norm`, …"""
-        for row in self.record.log():
+    def rows(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """The rows of its log, each with the number of its step (`train/loss`, `train/lr`, `train/grad_norm`, …), and
+        behind the last one its `outcome`, if it has any."""
+        log = self.record.log()
+        for row in log:
             yield int(row[STEP]), {key: float(value) for key, value in row.items() if key != STEP}
+        if outcome := self.outcome():
+            yield behind(log), outcome
 
     def outcome(self) -> dict[str, float]:
         """How its policy played: `eval/success`, of each task too (`eval/success/<task>`), and `eval/episodes`."""
@@ -46,6 +50,11 @@ class Logged:
             **{f"eval/success/{task}": float(np.mean(won)) for task, won in tasks.items()},
             "eval/episodes": float(sum(map(len, tasks.values()))),
         }
+
+
+def behind(log: Sequence[Mapping[str, Any]]) -> int:
+    """The number of the step that would come after the last one of the log."""
+    return int(log[-1][STEP]) + 1 if log else 0
 
 
 class Sink(ABC):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.errors import UserError
-from workbench.sinks.contract import Logged, Sink
+from workbench.sinks.contract import Logged, Sink, behind
 
 
 class TensorBoard(Sink):
@@ -31,16 +31,12 @@ class TensorBoard(Sink):
         for left in (whole, aside):  # of another run of this plan, or of a call that was killed
             shutil.rmtree(left, ignore_errors=True)
         events = self.writer(str(aside))
-        last = 0
-        for step, row in run.steps():
-            last = step + 1
+        for step, row in run.rows():
             for key, value in row.items():
                 events.add_scalar(key, value, step)
-        for key, value in run.outcome().items():
-            events.add_scalar(key, value, last)
         events.add_text("plan", f"```json\n{json.dumps(run.config(), indent=1)}\n```")
         if run.record.error is not None:
-            events.add_text("failed", run.record.error, last)
+            events.add_text("failed", run.record.error, behind(run.record.log()))
         events.close()
         os.replace(aside, whole)
 

@@ -32,12 +32,8 @@ class Trackio(Sink):
                 auto_log_gpu=False,
                 auto_log_cpu=False,
             )
-            last = 0
-            for step, row in run.steps():
-                last = step + 1
+            for step, row in run.rows():
                 shown.log(row, step=step)
-            if outcome := run.outcome():
-                shown.log(outcome, step=last)
             shown.finish()
 
     def where(self) -> str:

@@ -37,12 +37,8 @@ class WeightsAndBiases(Sink):
                 resume="allow",
                 settings=self._settings(),
             )
-            last = 0
-            for step, row in run.steps():
-                last = step + 1
+            for step, row in run.rows():
                 shown.log(row, step=step)
-            if outcome := run.outcome():
-                shown.log(outcome, step=last)
             shown.finish(exit_code=0 if run.record.error is None else 1)
         except self.wandb.errors.Error as error:
             raise UserError(
