@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,23 +118,17 @@ def test_a_living_owner_of_this_machine_keeps_its_claim_without_a_heartbeat(tmp_
 def test_a_claim_of_another_machine_or_a_torn_one_expires_when_it_was_watched(tmp_path: Path, text: str | None):
     made = made_elsewhere(tmp_path, text)
     os.utime(made, (1.0, 1.0))  # however old it looks: clocks are not compared
-    watch = Watch(tmp_path, expiry=0.3)
-    assert watch.vacant("job") is None
-    time.sleep(0.2)
-    assert watch.vacant("job") is None
-    os.utime(made)  # its heart beats
-    time.sleep(0.2)
-    assert watch.vacant("job") is None
-    time.sleep(0.2)
-    assert watch.vacant("job") is None  # seen to have moved only now: the watch began again
-    time.sleep(0.31)
-    assert watch.vacant("job") == 1
+    seconds = iter([0, 100, 150, 200, 269, 270])
+    watch = Watch(tmp_path, expiry=120, clock=lambda: next(seconds))
+    assert [watch.vacant("job") for _ in range(2)] == [None] * 2
+    os.utime(made)  # its heart beats, which is seen after 150 seconds: the watch begins again
+    assert [watch.vacant("job") for _ in range(4)] == [None, None, None, 1]
 
 
 def test_a_new_owner_elsewhere_is_watched_from_the_start(tmp_path: Path):
-    made, watch = made_elsewhere(tmp_path), Watch(tmp_path, expiry=0.2)
+    seconds = iter([0, 150])
+    made, watch = made_elsewhere(tmp_path), Watch(tmp_path, expiry=120, clock=lambda: next(seconds))
     assert watch.vacant("job") is None
-    time.sleep(0.25)
     made.with_name("job.0002").write_text(made.read_text())
     os.utime(made.with_name("job.0002"), ns=(made.stat().st_mtime_ns,) * 2)
     assert watch.vacant("job") is None

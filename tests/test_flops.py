@@ -216,9 +216,9 @@ def test_no_arm_of_modality_executes_a_twentieth_more_than_it_needs():
 
 def test_the_rate_of_matrix_products_is_measured_once_and_shortly():
     matmul_rate.cache_clear()
-    generator, began = torch.get_rng_state(), time.perf_counter()
+    generator, began = torch.get_rng_state(), time.process_time()
     rate = matmul_rate()
-    assert 1e8 < rate < 1e14 and time.perf_counter() - began < 5  # a busy machine takes its time
+    assert 1e8 < rate < 1e14 and time.process_time() - began < 5
     assert matmul_rate() == rate and torch.equal(torch.get_rng_state(), generator)
 
 

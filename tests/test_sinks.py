@@ -179,10 +179,10 @@ def test_a_package_that_is_missing_is_told_before_anything_is_run(tmp_path: Path
         monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     for name in SINKS:
-        start = time.perf_counter()
+        start = time.process_time()
         for command in (("run", "smoke", "--log", name), ("log", "smoke", "--to", name)):
             assert f"pip install 'vla-workbench[{name}]'" in refusal(*command, "--root", str(tmp_path / "runs"))
-        assert time.perf_counter() - start < 3 and not (tmp_path / "runs").exists()
+        assert time.process_time() - start < 3 and not (tmp_path / "runs").exists()
 
 
 def test_a_study_that_never_ran_has_nothing_to_log(tmp_path: Path):

@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -114,10 +114,10 @@ def claimed(root: Path, id: str, *, over: int, beat: float = BEAT) -> Iterator[C
 
 
 class Watch:
-    """Looks at the claims of others, and remembers since when each of them has not moved."""
+    """Looks at the claims of others, and remembers since when (seconds of `clock`) each of them has not moved."""
 
-    def __init__(self, root: Path, expiry: float = EXPIRY) -> None:
-        self.root, self.expiry = root, expiry
+    def __init__(self, root: Path, expiry: float = EXPIRY, clock: Callable[[], float] = time.monotonic) -> None:
+        self.root, self.expiry, self.clock = root, expiry, clock
         self.still: dict[str, tuple[str, int, float]] = {}
 
     def vacant(self, id: str) -> int | None:
@@ -140,7 +140,7 @@ class Watch:
         return generation if self._expired(id, _path(self.root, id, generation).name, moved) else None
 
     def _expired(self, id: str, name: str, moved: int) -> bool:
-        now = time.monotonic()
+        now = self.clock()
         if id not in self.still or self.still[id][:2] != (name, moved):
             self.still[id] = (name, moved, now)
         return now - self.still[id][2] >= self.expiry
