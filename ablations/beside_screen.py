@@ -21,7 +21,7 @@ from ablations.study_file import read_study
 from ablations.table import ContrastRow, Table
 from workbench.engines.means import Means
 from workbench.errors import UserError
-from workbench.screen import console, told_aside
+from workbench.screens.console import console, told_aside
 
 Made = Arm | tuple[Arm, Arm] | tuple[Arm, Arm, dict[str, Injection]]
 """An arm, which is compared with the trained base; or with its own reference; or with an injection that it needs."""

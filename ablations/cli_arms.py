@@ -184,7 +184,7 @@ def inject(
     """
     from ablations.beside import NEW_ADAPTER, injected
     from ablations.beside_screen import Asked, show_beside
-    from workbench.objective_screen import list_objectives
+    from workbench.screens.objective import list_objectives
 
     if list_ or objective is None:
         list_objectives(format)

@@ -28,6 +28,6 @@ def duel(
     Example: workbench duel my-policy another-policy --episodes 200 --workers 2
     """
     from ablations.duel_screen import show_duel
-    from workbench.policy_screen import Asked
+    from workbench.screens.policy import Asked
 
     show_duel(a, b, Asked(tuple(task), episodes, device, workers), seed, format)

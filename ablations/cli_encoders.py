@@ -23,7 +23,7 @@ def list_(format: Annotated[Literal["terminal", "json"], typer.Option(help="How 
 
     Example: workbench encoders list
     """
-    from workbench.encoder_screen import list_encoders
+    from workbench.screens.encoder import list_encoders
 
     list_encoders(format)
 
@@ -37,7 +37,7 @@ def show(
 
     Example: workbench encoders show dinov2-base
     """
-    from workbench.encoder_screen import show_encoder
+    from workbench.screens.encoder import show_encoder
 
     show_encoder(name, format)
 
@@ -79,6 +79,6 @@ def export(
 
     Example: workbench encoders export 3f2a91c0b7de --to hf my-encoder
     """
-    from workbench.encoder_screen import export_encoder
+    from workbench.screens.encoder import export_encoder
 
     export_encoder(run, folder or Path(f"encoder-{run}"), root, to=to, format=format)

@@ -19,7 +19,7 @@ from ablations.table import Figure
 from workbench.errors import UserError, unknown
 from workbench.plan import Inject
 from workbench.record import Record, open_record
-from workbench.screen import console
+from workbench.screens.console import console
 
 
 def show_difference(a: str, b: str, study: str | None, root: Path, format: Literal["terminal", "json"]) -> None:

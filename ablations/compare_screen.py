@@ -24,7 +24,7 @@ from workbench.engines.means import Means
 from workbench.errors import UserError, encoder_errors
 from workbench.plan import actions_of
 from workbench.record import find
-from workbench.screen import console, stage, told_aside
+from workbench.screens.console import console, stage, told_aside
 
 Format = Literal["terminal", "json", "markdown"]
 

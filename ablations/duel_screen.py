@@ -10,10 +10,10 @@ from ablations.duel import FIRST, SECOND, Verdict, drawn_order, duel, duel_round
 from ablations.statistics.interval import ALPHA
 from workbench.benchmarks.contract import Protocol
 from workbench.errors import UserError
-from workbench.policy_screen import Asked
 from workbench.publish import policy_digest, read_config
 from workbench.results import Sitting
-from workbench.screen import console, stage, told_aside
+from workbench.screens.console import console, stage, told_aside
+from workbench.screens.policy import Asked
 from workbench.shards import FolderPerformer, perform
 
 CAUTION = "Success rates of an evaluation that was stopped lean towards the reason why it stopped."

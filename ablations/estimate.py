@@ -7,10 +7,10 @@ from statistics import median
 
 from ablations.study import Wanted
 from workbench.count import Cost, step_flops, training_cost
-from workbench.flops import Work
 from workbench.plan import Finetune, Inject, actions_of
 from workbench.record import find
 from workbench.spec import with_random_weights
+from workbench.training.flops import Work
 
 OTHER_BYTES = 300_000
 """Of a run beside its weights: log, ledger, outcomes, films."""

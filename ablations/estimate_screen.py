@@ -11,7 +11,7 @@ from ablations.estimate import Estimate, estimates
 from ablations.notation import ABSENT, count, duration
 from ablations.screen import uncollected
 from ablations.study import Study, wanted
-from workbench.screen import console
+from workbench.screens.console import console
 
 
 def show_estimate(study: Study, root: Path, format: Literal["terminal", "json"]) -> None:

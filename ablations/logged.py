@@ -6,7 +6,7 @@ from pathlib import Path
 from ablations.study import TRAINING, Study, Wanted, wanted
 from ablations.study_file import read_study
 from workbench.record import find
-from workbench.screen import console, stage
+from workbench.screens.console import console, stage
 from workbench.sinks.contract import Logged
 from workbench.sinks.mirror import mirror
 from workbench.sinks.names import SinkName

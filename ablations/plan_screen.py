@@ -15,10 +15,10 @@ from ablations.study import Wanted, wanted
 from ablations.study_file import read_study, study_path
 from workbench.plan import Evaluate, Finetune, Inject, actions_of
 from workbench.record import find
-from workbench.screen import console
+from workbench.screens.console import console
 
 if TYPE_CHECKING:
-    from workbench.flops import Work
+    from workbench.training.flops import Work
 
 
 def show_plan(
@@ -100,7 +100,7 @@ def _as_row(work: "Work | None") -> dict[str, Any]:
 
 def _print_work(runs: Sequence[Wanted], work: "Sequence[Work | None]", *, title: str) -> None:
     """Operations of each arm's training and of all of it: the least that is needed, what is executed."""
-    from workbench.flops import Work
+    from workbench.training.flops import Work
 
     arms: dict[str, Work] = {}
     for run, one in zip(runs, work, strict=True):

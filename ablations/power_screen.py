@@ -20,7 +20,7 @@ from ablations.study_file import read_study
 from workbench.edits import edited
 from workbench.errors import UserError
 from workbench.plan import Inputs
-from workbench.screen import console
+from workbench.screens.console import console
 from workbench.spec import SLOTS, Frozen, SlotName
 
 SUCCESS = 0.7  # of the arm that trains everything

@@ -6,7 +6,7 @@ from pathlib import Path
 from ablations.report.page import material, page
 from ablations.study_file import read_study
 from workbench.errors import UserError
-from workbench.screen import console
+from workbench.screens.console import console
 
 MEBIBYTE = 2**20
 

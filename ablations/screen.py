@@ -19,7 +19,7 @@ from workbench.engines.registry import engine
 from workbench.errors import UserError
 from workbench.plan import Evaluate, Expert, Finetune, Inject, Job, Replay, actions_of, job_id
 from workbench.record import find, is_done
-from workbench.screen import console, ledger_table, stage
+from workbench.screens.console import console, ledger_table, stage
 from workbench.sinks.names import SinkName
 from workbench.sinks.registry import open_sink
 from workbench.stopping import stopped_in_a_sentence

@@ -28,7 +28,7 @@ from workbench.errors import UserError
 from workbench.plan import Inject
 from workbench.probes.correlation import Correlation
 from workbench.record import collected_folder, find, is_done
-from workbench.screen import console, stage, told_aside
+from workbench.screens.console import console, stage, told_aside
 from workbench.skills.facts import SKILLS, taught
 from workbench.skills.scores import Scores, before_and_after
 

@@ -35,9 +35,9 @@ from workbench.build import build
 from workbench.compute import place
 from workbench.data.statistics import Statistics
 from workbench.evaluate import Player, play_rounds
-from workbench.imitate import ActionScale
 from workbench.plan import Compute, Inputs
 from workbench.spec import Spec
+from workbench.training.imitate import ActionScale
 
 PROTOCOL = Protocol.model_validate({"benchmark": "libero-spatial"})
 RULES = rules_of(PROTOCOL.benchmark)

@@ -18,10 +18,10 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 from workbench.benchmarks.contract import Protocol
 from workbench.collect import collect
 from workbench.execute import execute
-from workbench.features import OFF
 from workbench.plan import Budget, Expert, Finetune, run_id
 from workbench.record import collected_folder, open_record
 from workbench.spec import Frozen, Slot, Spec
+from workbench.training.features import OFF
 
 NATIVE = "native"
 

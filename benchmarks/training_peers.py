@@ -128,14 +128,14 @@ def train(way: str, folder: Path) -> None:
 
 def ours(plan: "Finetune", root: Path, folder: Path, *, once: bool) -> list[float]:
     """What `workbench.execute` does of a run before it plays."""
-    from workbench.adapt import adapt
     from workbench.build import build
     from workbench.collect import open_data
     from workbench.compute import place
-    from workbench.fit import Fit
-    from workbench.imitate import ActionScale
-    from workbench.lesson import demonstrations
     from workbench.plan import actions_of
+    from workbench.training.adapt import adapt
+    from workbench.training.fit import Fit
+    from workbench.training.imitate import ActionScale
+    from workbench.training.lesson import demonstrations
     from workbench.weights import save_weights
 
     actions = actions_of(plan.data)

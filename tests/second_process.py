@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from workbench import group
-from workbench.distributed import HERE, joined
 from workbench.errors import RunFailed
-from workbench.group import Group
+from workbench.training import group
+from workbench.training.distributed import HERE, joined
+from workbench.training.group import Group
 
 SIZES = ((2, 2), (1,), (2,), (1,), (2,))
 BUCKET = 3

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from workbench import execute, fit
-from workbench.checkpoint import Keeper
+from workbench import execute
 from workbench.engines.contract import Crew, Event, Order
 from workbench.engines.schedule import share_out
 from workbench.engines.work import do
 from workbench.plan import Job
+from workbench.training import fit
+from workbench.training.checkpoint import Keeper
 
 IMPORTED = execute
 """Named so that it is not taken for unused: its import is the point."""

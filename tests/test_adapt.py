@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.backbones.registry import EMBEDDED
 from workbench.build import build
 from workbench.errors import UserError
-from workbench.imitate import Batch, imitation_loss
 from workbench.plan import Budget
 from workbench.policy import Policy
 from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Norms, Slot, SlotName, Spec, Tune
-from workbench.train import train
+from workbench.training.adapt import adapt
+from workbench.training.imitate import Batch, imitation_loss
+from workbench.training.train import train
 
 TUNES: dict[str, Tune] = {
     "frozen": Frozen(),

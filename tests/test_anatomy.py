@@ -12,9 +12,9 @@ from rich.console import Console
 from tiny_vlms import TINY, make
 
 from workbench.anatomy import anatomy, brief
-from workbench.anatomy_tree import anatomy_tree
 from workbench.backbones.registry import load_backbone
 from workbench.errors import UserError
+from workbench.screens.anatomy import anatomy_tree
 
 # after our own modules, which make torchvision importable
 import transformers as hf  # isort: skip

@@ -18,12 +18,12 @@ from workbench.collect import collect
 from workbench.data.lerobot import open_dataset
 from workbench.errors import UserError
 from workbench.execute import execute
-from workbench.imitate import ActionScale
 from workbench.objectives.augmented import MID_GREY, Augmented, draw_augmented
 from workbench.objectives.moments import Moments, Signals
 from workbench.plan import Budget, Expert, Inject, run_id
 from workbench.record import collected_folder, open_record
 from workbench.spec import Frozen, Slot, Spec
+from workbench.training.imitate import ActionScale
 
 CPU = torch.device("cpu")
 WIDE = Augmentation(shift=3, brightness=0.2, contrast=0.3)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from workbench.checkpoint import Checkpoint, Keeper, generators, restore_generators
+from workbench.training.checkpoint import Checkpoint, Keeper, generators, restore_generators
 
 
 def checkpoint(step: int, size: int = 100) -> Checkpoint:

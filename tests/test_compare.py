@@ -15,7 +15,7 @@ from workbench.edits import Reinit
 from workbench.errors import UserError
 from workbench.plan import Finetune
 from workbench.record import find
-from workbench.screen import console
+from workbench.screens.console import console
 from workbench.spec import Frozen, Slot
 
 NAMES = ("tiny", "raw-patches")

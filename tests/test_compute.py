@@ -8,16 +8,16 @@ from conftest import SmallRun
 from safetensors.torch import load_file
 from test_slots import BUDGET, FAMILIES, batches, folder  # noqa: F401  # a fixture
 
-from workbench.adapt import adapt
 from workbench.build import build
 from workbench.compute import place
 from workbench.errors import UserError
 from workbench.execute import execute
-from workbench.imitate import imitation_loss
 from workbench.plan import Compute
 from workbench.policy import Policy
 from workbench.record import collected_folder, find
 from workbench.spec import SLOTS, Frozen, Slot, Spec
+from workbench.training.adapt import adapt
+from workbench.training.imitate import imitation_loss
 
 FROZEN_VISION = Slot(tune=Frozen())
 

@@ -22,19 +22,19 @@ from second_process import talk
 from test_fit import bits
 from torch import nn
 
-from workbench import distributed, fit
 from workbench.benchmarks.contract import Protocol
-from workbench.checkpoint import Keeper
 from workbench.collect import collect
-from workbench.distributed import HERE, hired
 from workbench.errors import NotFinite, UserError
 from workbench.execute import execute
-from workbench.group import ALONE, ProcessLost
-from workbench.pieces import Divided, InPieces, Piece
 from workbench.plan import Budget, Compute, Expert, Finetune, Inject, run_id
 from workbench.record import Record, collected_folder, open_record
 from workbench.spec import Frozen, LastBlocks, Lora, Slot, Spec
-from workbench.train import Training
+from workbench.training import distributed, fit
+from workbench.training.checkpoint import Keeper
+from workbench.training.distributed import HERE, hired
+from workbench.training.group import ALONE, ProcessLost
+from workbench.training.pieces import Divided, InPieces, Piece
+from workbench.training.train import Training
 from workbench.weights import read_weights
 
 DATA = Expert(tasks=("reach",), episodes=4)

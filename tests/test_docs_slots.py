@@ -8,13 +8,13 @@ from typing import Any, get_args
 import pytest
 from pydantic import TypeAdapter
 
-from workbench.adapt import adapt
 from workbench.build import build
 from workbench.edits import Edit, edited
 from workbench.heads.registry import HEADS
 from workbench.names import check_names
 from workbench.projectors import PROJECTORS
 from workbench.spec import SLOTS, Spec, Tune
+from workbench.training.adapt import adapt
 
 PAGE = (Path(__file__).parent.parent / "docs/slots.md").read_text()
 EXAMPLES = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)]

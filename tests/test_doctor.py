@@ -12,8 +12,8 @@ from workbench.benchmarks.doctor import Report, episode, examine, outside, parts
 from workbench.benchmarks.libero.files import ASSETS
 from workbench.benchmarks.machine import Check, disk, extra, packages, rendering
 from workbench.benchmarks.rules import benchmarks, rules_of
-from workbench.doctor_screen import show_doctor
 from workbench.errors import UserError
+from workbench.screens.doctor import show_doctor
 
 ASKED = ["numpy>=2.0", "no-such-package>=1.0", 'pyarrow>=999; extra == "far"', 'numpy>=1; extra == "near"']
 

@@ -18,11 +18,11 @@ from workbench.compute import place
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 from workbench.evaluate import Played, Player, _seat, in_manifest_order, play_expert
-from workbench.imitate import ActionScale
 from workbench.interventions import Interventions
 from workbench.plan import Compute, Inputs
 from workbench.restarts import play
 from workbench.spec import Slot, Spec
+from workbench.training.imitate import ActionScale
 
 CHUNK = 3
 PROTOCOL = Protocol(tasks=("reach", "lift"), initial_states=18, n_action_steps=2)

@@ -21,12 +21,12 @@ from workbench.collect import collect
 from workbench.errors import UserError
 from workbench.evaluate import Player
 from workbench.execute import execute
-from workbench.imitate import Demonstrations
-from workbench.ledger import tensor_hash
 from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, Replay, run_id
 from workbench.player import player_of
 from workbench.record import Record, collected_folder, file_hash, open_record, read_log
 from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, Slot, Spec
+from workbench.training.imitate import Demonstrations
+from workbench.training.ledger import tensor_hash
 from workbench.weights import WEIGHTS
 
 DATA = Expert(tasks=("reach",), episodes=4)

@@ -20,7 +20,6 @@ from workbench.build import build
 from workbench.collect import collect, open_data
 from workbench.errors import UserError
 from workbench.execute import execute
-from workbench.imitate import ActionScale
 from workbench.objectives.contract import Given
 from workbench.objectives.fast import Fast
 from workbench.objectives.fast_tokens import FastTokens
@@ -30,7 +29,8 @@ from workbench.plan import Budget, Expert, Inject, run_id
 from workbench.policy import Policy
 from workbench.record import collected_folder, open_record
 from workbench.spec import SLOTS, Frozen, Slot, SlotName, Spec
-from workbench.train import train
+from workbench.training.imitate import ActionScale
+from workbench.training.train import train
 
 # B moments  K steps  A action dimensions
 

@@ -26,15 +26,15 @@ from starts import work
 from ablations.bottleneck import bottleneck
 from ablations.curves import curves
 from ablations.gather import gather
-from workbench import fit
 from workbench.benchmarks.contract import Protocol
-from workbench.checkpoint import Keeper
 from workbench.collect import collect, open_data
 from workbench.errors import UserError
 from workbench.execute import execute
 from workbench.plan import Budget, Expert, Finetune, Job, Replay, job_id, run_id
 from workbench.record import Record, collected_folder, find, open_record
 from workbench.spec import LastBlocks, Slot, Spec
+from workbench.training import fit
+from workbench.training.checkpoint import Keeper
 from workbench.weights import read_weights
 
 pytestmark = pytest.mark.slow

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from encoders.contract import Encoder
-from workbench import features
 from workbench.actions import Actions
-from workbench.adapt import adapt
 from workbench.benchmarks.contract import Protocol
 from workbench.build import build
 from workbench.collect import collect
 from workbench.compute import Place, place
 from workbench.execute import execute
-from workbench.features import OFF, Features, encoded, open_features
 from workbench.plan import Budget, Compute, Expert, Finetune, run_id
 from workbench.policy import Policy
 from workbench.record import Record, collected_folder, open_record
 from workbench.spec import Frozen, Slot, Spec
+from workbench.training import features
+from workbench.training.adapt import adapt
+from workbench.training.features import OFF, Features, encoded, open_features
 
 FROZEN = Spec(vision=Slot(tune=Frozen()))
 DATA = Expert.model_validate({"tasks": ["reach"], "episodes": 4})

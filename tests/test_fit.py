@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from workbench import fit
 from workbench.augmentation import Augmentation
 from workbench.benchmarks.contract import Protocol
-from workbench.checkpoint import Keeper
 from workbench.collect import collect
 from workbench.execute import execute
 from workbench.plan import Budget, Expert, Finetune, Inject, Plan, run_id
 from workbench.record import Record, collected_folder, open_record, read_log
 from workbench.spec import Frozen, LastBlocks, Lora, Slot, Spec
+from workbench.training import fit
+from workbench.training.checkpoint import Keeper
 
 DATA = Expert(tasks=("reach",), episodes=4)
 BUDGET = Budget(steps=8, batch=5, warmup_steps=1)

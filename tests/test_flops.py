@@ -15,15 +15,15 @@ from ablations.estimate import work_of
 from ablations.study import wanted
 from ablations.study_file import read_study
 from workbench.actions import Actions
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.build import build
 from workbench.count import step_flops, training_cost
-from workbench.flops import executed_flops, matmul_rate, required_flops, training_flops
-from workbench.imitate import Batch, imitation_loss
 from workbench.policy import Policy
-from workbench.products import CPU_ATTENTION
 from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Norms, Slot, SlotName, Spec, Tune
+from workbench.training.adapt import adapt
+from workbench.training.flops import executed_flops, matmul_rate, required_flops, training_flops
+from workbench.training.imitate import Batch, imitation_loss
+from workbench.training.products import CPU_ATTENTION
 
 B, K = 3, 2
 TUNES: dict[str, Tune] = {

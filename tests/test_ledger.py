@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.build import build
-from workbench.imitate import Batch, imitation_loss
-from workbench.ledger import WATCHED_STEPS, Audit, Ledger, LedgerBroken, tensor_hash
 from workbench.plan import Budget
 from workbench.policy import Policy
 from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, Slot, SlotName, Spec
-from workbench.train import train
+from workbench.training.adapt import adapt
+from workbench.training.imitate import Batch, imitation_loss
+from workbench.training.ledger import WATCHED_STEPS, Audit, Ledger, LedgerBroken, tensor_hash
+from workbench.training.train import train
 
 SPEC = Spec(
     vision=Slot(tune=Lora(rank=2)),

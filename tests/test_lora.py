@@ -8,12 +8,12 @@ import torch
 from test_adapt import BUDGET, batches, bits, tuned
 from tiny_vlms import make
 
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.build import build
 from workbench.errors import UserError
 from workbench.policy import Policy
 from workbench.spec import Lora, Slot, SlotName, Spec
+from workbench.training.adapt import adapt
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,10 @@ from workbench.data.formats import open_any
 from workbench.errors import UserError
 from workbench.evaluate import play_expert
 from workbench.execute import execute
-from workbench.imitate import ActionScale
 from workbench.plan import Budget, Expert, Finetune, Folder, actions_of, run_id
 from workbench.record import collected_folder, open_record
 from workbench.spec import Frozen, Slot, Spec
+from workbench.training.imitate import ActionScale
 
 TASKS = ("pick-place-v3", "drawer-open-v3")
 PROTOCOL = Protocol(benchmark="metaworld-mt10", tasks=TASKS, initial_states=2)

@@ -11,7 +11,6 @@ from workbench.backbones.contract import Backbone
 from workbench.build import build
 from workbench.collect import collect, open_data
 from workbench.execute import execute
-from workbench.imitate import ActionScale, imitation_loss
 from workbench.objectives import registry
 from workbench.objectives.contract import Given
 from workbench.objectives.facts import facts
@@ -37,7 +36,8 @@ from workbench.plan import Budget, Expert, Inject, run_id
 from workbench.policy import Policy
 from workbench.record import Record, collected_folder, open_record
 from workbench.spec import SLOTS, Frozen, Full, Slot, Spec
-from workbench.train import train
+from workbench.training.imitate import ActionScale, imitation_loss
+from workbench.training.train import train
 from workbench.weights import read_weights
 
 CPU = torch.device("cpu")

@@ -9,11 +9,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from workbench.adapt import adapt
 from workbench.build import build
 from workbench.collect import collect, open_data
 from workbench.errors import UserError
-from workbench.imitate import ActionScale
 from workbench.objectives.anchors import KeepFeatures, KeepWeights, trained_values
 from workbench.objectives.contract import Given, Sum
 from workbench.objectives.facts import Term, facts, spelled, terms
@@ -24,7 +22,9 @@ from workbench.plan import Budget, Expert, Inject, run_id
 from workbench.policy import Policy
 from workbench.record import collected_folder
 from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Slot, Spec, Tune
-from workbench.train import train
+from workbench.training.adapt import adapt
+from workbench.training.imitate import ActionScale
+from workbench.training.train import train
 
 CPU = torch.device("cpu")
 DATA = Expert(tasks=("reach",), episodes=4)

@@ -15,7 +15,6 @@ from workbench.data.contract import Frames
 from workbench.data.lerobot import open_dataset
 from workbench.errors import UserError
 from workbench.execute import execute
-from workbench.imitate import ActionScale
 from workbench.objectives.facts import facts
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import BUILDERS
@@ -24,6 +23,7 @@ from workbench.plan import Budget, Expert, Inject, needs, run_id
 from workbench.policy import Policy
 from workbench.record import collected_folder, open_record
 from workbench.spec import SLOTS, Frozen, Slot, Spec
+from workbench.training.imitate import ActionScale
 from workbench.weights import read_weights
 
 CPU = torch.device("cpu")

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from workbench.build import build
 from workbench.collect import collect
 from workbench.data.lerobot import open_dataset
-from workbench.imitate import ActionScale
 from workbench.objectives.contract import Given, Objective, Sum
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import build_objective
@@ -19,7 +18,8 @@ from workbench.objectives.rows import OBJECTIVES, Facts
 from workbench.plan import Budget, Expert
 from workbench.policy import Policy
 from workbench.spec import SLOTS, Spec
-from workbench.train import train
+from workbench.training.imitate import ActionScale
+from workbench.training.train import train
 
 CPU = torch.device("cpu")
 CHOICES = {"distillation": "random:tiny", "questions": "all"}

@@ -18,7 +18,6 @@ from workbench.build import build
 from workbench.collect import collect
 from workbench.data.lerobot import open_dataset
 from workbench.errors import UserError
-from workbench.imitate import ActionScale
 from workbench.objectives.contract import Given, Objective
 from workbench.objectives.depth import FLOOR, Depth
 from workbench.objectives.distillation import COSINE, SMOOTH_L1, Distillation, normalised
@@ -28,7 +27,8 @@ from workbench.plan import Budget, Expert
 from workbench.policy import Policy
 from workbench.scene import DEPTH_SIDE, Scenes
 from workbench.spec import SLOTS, Spec
-from workbench.train import train
+from workbench.training.imitate import ActionScale
+from workbench.training.train import train
 
 CPU = torch.device("cpu")
 CHUNK = 4

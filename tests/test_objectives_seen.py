@@ -14,12 +14,10 @@ from torch.nn import functional
 
 from encoders.contract import Encoder
 from encoders.registry import build_encoder
-from workbench.adapt import adapt
 from workbench.build import build
 from workbench.collect import collect
 from workbench.data.contract import Frames
 from workbench.data.lerobot import Dataset, open_dataset
-from workbench.imitate import ActionScale
 from workbench.objectives.contract import Given, Objective
 from workbench.objectives.distillation import COSINE, SMOOTH_L1, Distillation, normalised
 from workbench.objectives.image_text import ImageText, captions
@@ -36,7 +34,9 @@ from workbench.objectives.self_distillation import (
 from workbench.plan import Budget, Expert
 from workbench.policy import Policy
 from workbench.spec import Spec
-from workbench.train import train
+from workbench.training.adapt import adapt
+from workbench.training.imitate import ActionScale
+from workbench.training.train import train
 
 SEEN = ("masked-image", "random-distillation", "image-text", "self-distillation")
 CPU = torch.device("cpu")

@@ -15,7 +15,6 @@ from workbench.backbones.contract import Backbone
 from workbench.build import build
 from workbench.collect import collect
 from workbench.data.lerobot import open_dataset
-from workbench.imitate import ActionScale
 from workbench.objectives.contract import Given, Objective
 from workbench.objectives.facts import facts
 from workbench.objectives.inverse_dynamics import GAP
@@ -25,7 +24,8 @@ from workbench.objectives.time_contrastive import FAR, NEAR, TEMPERATURE
 from workbench.plan import Budget, Expert
 from workbench.policy import Policy
 from workbench.spec import SLOTS, Spec
-from workbench.train import train
+from workbench.training.imitate import ActionScale
+from workbench.training.train import train
 
 # B moments  K steps  A action dimensions
 

@@ -11,7 +11,6 @@ import torch
 
 from encoders.torchvision_ops import ensure
 from workbench.actions import Actions
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.backbones.family import take_apart
 from workbench.backbones.paligemma import PALIGEMMA
@@ -21,6 +20,7 @@ from workbench.errors import UserError
 from workbench.heads.registry import build_head
 from workbench.policy import Policy
 from workbench.spec import Lora, Spec
+from workbench.training.adapt import adapt
 
 ensure()
 

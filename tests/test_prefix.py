@@ -9,14 +9,14 @@ from test_flops import STILL, batch_of, tuned
 from test_slots import FAMILIES, folder  # noqa: F401  # a fixture
 from torch import Tensor
 
-from workbench.adapt import adapt
 from workbench.build import build
-from workbench.flops import Work, executed_flops, training_flops
-from workbench.imitate import Batch, imitation_loss
 from workbench.plan import Budget
 from workbench.policy import Policy
 from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, Spec
-from workbench.train import train
+from workbench.training.adapt import adapt
+from workbench.training.flops import Work, executed_flops, training_flops
+from workbench.training.imitate import Batch, imitation_loss
+from workbench.training.train import train
 
 
 def opened(spec: Spec, *, once: bool) -> tuple[Policy, Batch]:

@@ -19,7 +19,7 @@ from workbench.pretraining.questions import BINS, LOCATIONS, NUMBERS, VERBS, ask
 from workbench.pretraining.reading import look
 from workbench.pretraining.recipe import Recipe, pretrain
 from workbench.pretraining.scenes import KINDS, SHADES, Scenes, render_scenes
-from workbench.train import train
+from workbench.training.train import train
 
 ensure()
 

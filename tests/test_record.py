@@ -26,7 +26,7 @@ from workbench.record import (
     write_result,
 )
 from workbench.spec import SLOTS
-from workbench.train import train
+from workbench.training.train import train
 
 
 @pytest.fixture

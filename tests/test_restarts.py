@@ -20,11 +20,11 @@ from workbench.data.statistics import Statistics
 from workbench.errors import SimulatorFailed
 from workbench.evaluate import Played, Player
 from workbench.film import write_films
-from workbench.imitate import ActionScale
 from workbench.plan import Compute, Inputs
 from workbench.record import write_episodes
 from workbench.restarts import play_on
 from workbench.spec import Spec
+from workbench.training.imitate import ActionScale
 
 PROTOCOL = Protocol.model_validate({"tasks": ["reach"], "initial_states": 5, "horizon": 4})
 

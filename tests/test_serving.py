@@ -26,7 +26,7 @@ from workbench.errors import UserError
 from workbench.evaluate import Player
 from workbench.player import player_of
 from workbench.publish import save_policy
-from workbench.serve_screen import serve_policy
+from workbench.screens.serve import serve_policy
 from workbench.serving.door import Door
 from workbench.serving.opened import open_policy
 from workbench.serving.policy import ServedPolicy
@@ -206,7 +206,7 @@ def test_a_port_that_is_taken_and_an_address_of_nobody_are_said(small_run: Small
 
 @pytest.mark.slow
 def test_a_person_starts_it_reads_the_address_and_stops_it(small_run: SmallRun):
-    asked = "import sys; from pathlib import Path; from workbench.serve_screen import Door, serve_policy; "
+    asked = "import sys; from pathlib import Path; from workbench.screens.serve import Door, serve_policy; "
     asked += "serve_policy(sys.argv[1], Path(sys.argv[2]), 'cpu', Door(port=0))"
     command = [sys.executable, "-c", asked, small_run.record.id, str(small_run.root)]
     environment = {**os.environ, "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
@@ -253,6 +253,6 @@ def test_the_policy_answers_one_request_at_a_time(player: Player):
 
 
 def test_without_the_extra_it_is_said_what_to_install(small_run: SmallRun, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workbench.serve_screen.find_spec", lambda name: None)
+    monkeypatch.setattr("workbench.screens.serve.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'vla-workbench\[serve\]'"):
         serve_policy(small_run.record.id, small_run.root, "cpu", Door())

@@ -22,13 +22,13 @@ from workbench.build import build
 from workbench.compute import place
 from workbench.data.statistics import Statistics
 from workbench.evaluate import Player
-from workbench.imitate import ActionScale
 from workbench.plan import Compute
 from workbench.serving.door import Door
 from workbench.serving.messages import ENTRIES, LARGEST, unpacked
 from workbench.serving.policy import ServedPolicy
 from workbench.serving.refusal import Refused
 from workbench.spec import Spec
+from workbench.training.imitate import ActionScale
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 48, 3), np.uint8)
 GOOD = {"observation/image": PICTURE, "prompt": "reach the red block"}

@@ -13,19 +13,19 @@ import torch
 from safetensors.torch import load_file
 from tiny_vlms import TINY, make
 
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.build import build
 from workbench.edits import Edit, Replace, edited
 from workbench.errors import UserError
 from workbench.heads.contract import Chunk
-from workbench.imitate import Batch, imitation_loss
-from workbench.ledger import Audit, Ledger
 from workbench.plan import Budget
 from workbench.policy import Policy
 from workbench.projectors import image_tokens
 from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Norms, Slot, SlotName, Spec, Tune
-from workbench.train import train
+from workbench.training.adapt import adapt
+from workbench.training.imitate import Batch, imitation_loss
+from workbench.training.ledger import Audit, Ledger
+from workbench.training.train import train
 from workbench.weights import WEIGHTS, save_weights
 
 TUNES: tuple[Tune, ...] = (

@@ -13,7 +13,6 @@ from tiny_vlms import make
 
 from ablations.study import Study, Wanted, wanted
 from ablations.study_file import read_study
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.build import build
 from workbench.collect import collect
@@ -26,6 +25,7 @@ from workbench.policy import Policy
 from workbench.record import begin, collected_folder, open_record, write_json
 from workbench.spec import SLOTS, Frozen, Lora, Slot, SlotName, Spec, Tune
 from workbench.stages import keep_adapters
+from workbench.training.adapt import adapt
 from workbench.weights import WEIGHTS, save_weights
 
 BUDGET = {"steps": 3, "batch": 4, "learning_rate": 1e-2, "warmup_steps": 0, "schedule": "constant"}

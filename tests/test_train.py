@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from workbench.errors import NotFinite
 from workbench.plan import Budget
-from workbench.train import learning_rate, train
+from workbench.training.train import learning_rate, train
 
 WIDTH = 6
 

@@ -12,13 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from encoders.torchvision_ops import ensure
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.backbones.registry import EMBEDDED, load_backbone
 from workbench.build import build
 from workbench.collect import collect
 from workbench.data.lerobot import open_dataset
-from workbench.imitate import ActionScale
 from workbench.objectives.contract import Given
 from workbench.objectives.moments import Moments
 from workbench.objectives.questions import known_of, pictures, turns_about
@@ -28,7 +26,9 @@ from workbench.objectives.turn import asked, own_head, turn_loss, turn_scores
 from workbench.plan import Budget, Expert
 from workbench.policy import Policy
 from workbench.spec import SLOTS, Spec
-from workbench.train import train
+from workbench.training.adapt import adapt
+from workbench.training.imitate import ActionScale
+from workbench.training.train import train
 
 ensure()
 

@@ -177,7 +177,7 @@ def doctor(
 
     Example: workbench doctor metaworld-mt10
     """
-    from workbench.doctor_screen import show_doctor
+    from workbench.screens.doctor import show_doctor
 
     raise typer.Exit(0 if show_doctor(benchmark, root, format) else 1)
 
@@ -195,7 +195,7 @@ def inspect(
 
     Example: workbench inspect Qwen/Qwen2.5-VL-3B-Instruct --config-only
     """
-    from workbench.screen import inspect_backbone
+    from workbench.screens.console import inspect_backbone
 
     inspect_backbone(backbone, vision, config_only, format)
 
@@ -211,7 +211,7 @@ def pretrain(
 
     Example: workbench pretrain --output my-backbone --steps 200 --scenes 2000
     """
-    from workbench.screen import pretrain_backbone
+    from workbench.screens.console import pretrain_backbone
 
     pretrain_backbone(output, scenes, steps, seed)
 

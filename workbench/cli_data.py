@@ -35,7 +35,7 @@ def inspect(
 
     Example: workbench data inspect data/lift --sheet lift.png
     """
-    from workbench.data_screen import inspect_data
+    from workbench.screens.data import inspect_data
 
     inspect_data(path, camera, sheet, format)
 
@@ -53,7 +53,7 @@ def stats(
 
     Example: workbench data stats data/lift
     """
-    from workbench.data_screen import show_statistics
+    from workbench.screens.data import show_statistics
 
     show_statistics(path, camera, clip, format)
 
@@ -71,7 +71,7 @@ def check(
 
     Example: workbench data check data/lift --description tabletop
     """
-    from workbench.data_screen import Look, check_data
+    from workbench.screens.data import Look, check_data
 
     sound = check_data(path, camera, Look(description, pictures, tuple(allow)), format)
     raise typer.Exit(0 if sound else 1)
@@ -92,7 +92,7 @@ def convert(
 
     Example: workbench data convert libero_goal data/goal --to lerobot --description libero
     """
-    from workbench.rewrite_screen import convert_data, described
+    from workbench.screens.rewrite import convert_data, described
 
     convert_data(path, target, camera, described(description, fps, video), format)
 
@@ -112,6 +112,6 @@ def split(
 
     Example: workbench data split data/lift data/lift-split --share 0.9 --seed 0
     """
-    from workbench.rewrite_screen import Share, described, split_data
+    from workbench.screens.rewrite import Share, described, split_data
 
     split_data(path, target, camera, Share(share, seed), described(None, fps, video), format=format)

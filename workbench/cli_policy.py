@@ -28,7 +28,7 @@ def collect(
 
     Example: workbench collect data/lift --task lift --episodes 100
     """
-    from workbench.screen import collect_dataset
+    from workbench.screens.console import collect_dataset
 
     asked = {"benchmark": benchmark, "tasks": tuple(task) or None, "camera": camera}
     given = {name: value for name, value in asked.items() if value is not None}
@@ -45,7 +45,7 @@ def save(
 
     Example: workbench save 3f2a91c0b7de my-policy
     """
-    from workbench.policy_screen import save_run
+    from workbench.screens.policy import save_run
 
     save_run(run, folder, root)
 
@@ -68,7 +68,7 @@ def evaluate(
 
     Example: workbench evaluate my-policy --task reach --episodes 100 --output results --workers 2
     """
-    from workbench.policy_screen import Asked, evaluate_policy
+    from workbench.screens.policy import Asked, evaluate_policy
 
     evaluate_policy(folder, Asked(tuple(task), episodes, device, workers), output, format)
 
@@ -88,6 +88,6 @@ def serve(
 
     Example: workbench serve my-policy --port 8000
     """
-    from workbench.serve_screen import Door, serve_policy
+    from workbench.screens.serve import Door, serve_policy
 
     serve_policy(policy, root, device, Door(host, port, token, image_key, prompt_key))

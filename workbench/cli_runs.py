@@ -20,7 +20,7 @@ def show(
 
     Example: workbench show 3f2a91c0b7de
     """
-    from workbench.record_screen import show_run
+    from workbench.screens.record import show_run
 
     show_run(run, root, format)
 
@@ -35,7 +35,7 @@ def reproduce(
 
     Example: workbench reproduce 3f2a91c0b7de
     """
-    from workbench.record_screen import show_reproduction
+    from workbench.screens.record import show_reproduction
 
     raise typer.Exit(0 if show_reproduction(run, root, format) else 1)
 
@@ -53,6 +53,6 @@ def probe(
 
     Example: workbench probe 3f2a91c0b7de
     """
-    from workbench.probe_screen import show_probes
+    from workbench.screens.probe import show_probes
 
     show_probes(runs, root, episodes, format)

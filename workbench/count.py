@@ -11,14 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.actions import Actions
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.build import build
-from workbench.flops import Work, training_flops
-from workbench.imitate import Batch, imitation_loss
 from workbench.plan import Compute
 from workbench.policy import Policy
 from workbench.spec import Spec, with_random_weights
+from workbench.training.adapt import adapt
+from workbench.training.flops import Work, training_flops
+from workbench.training.imitate import Batch, imitation_loss
 
 BYTES = 4  # of a stored weight: float32
 REAL = 5 * 10**7

@@ -14,11 +14,11 @@ from workbench.benchmarks.env import BenchmarkEnv
 from workbench.benchmarks.registry import open_env
 from workbench.compute import Place
 from workbench.errors import UserError
-from workbench.imitate import ActionScale
 from workbench.interventions import Interventions, random_of
 from workbench.plan import Inputs
 from workbench.policy import Policy
 from workbench.spec import digest
+from workbench.training.imitate import ActionScale
 
 
 @dataclass(frozen=True)

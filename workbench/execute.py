@@ -12,16 +12,12 @@ import numpy as np
 
 from workbench.benchmarks.contract import Protocol
 from workbench.disjoint import check_disjoint
-from workbench.distributed import hired
-from workbench.effort import effort, pace
 from workbench.errors import RunFailed
 from workbench.evaluate import Played, Player, in_manifest_order, play_expert
 from workbench.film import write_films
-from workbench.fit import Fit
 from workbench.plan import Evaluate, Finetune, Inject, Plan, Replay, needs, run_id
 from workbench.player import player_of
 from workbench.provenance import command, hardware, machine, now
-from workbench.ready import ready
 from workbench.record import (
     CHECKPOINTS,
     LEDGER,
@@ -33,6 +29,10 @@ from workbench.record import (
     write_result,
 )
 from workbench.restarts import play
+from workbench.training.distributed import hired
+from workbench.training.effort import effort, pace
+from workbench.training.fit import Fit
+from workbench.training.ready import ready
 from workbench.weights import save_weights
 
 Report = Callable[[str, int, int], None]

@@ -8,16 +8,16 @@ import numpy as np
 from torch import Tensor
 
 from encoders.contract import Encoder
-from workbench.adapt import adapt
 from workbench.build import build
 from workbench.compute import place
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 from workbench.evaluate import Player
-from workbench.imitate import ActionScale
 from workbench.plan import Compute, Evaluate, Finetune, Inject, Replay, actions_of
 from workbench.record import Record
 from workbench.spec import Spec, with_random_weights
+from workbench.training.adapt import adapt
+from workbench.training.imitate import ActionScale
 from workbench.weights import load_slot, read_weights
 
 

@@ -8,11 +8,11 @@ from torch import nn
 from encoders.merged import fold
 from workbench.adapters import kept_misfit
 from workbench.errors import UserError
-from workbench.lora import inject
 from workbench.plan import Finetune, Inject
 from workbench.policy import Policy
 from workbench.record import open_record
 from workbench.spec import SLOTS, Frozen, Lora, SlotName, Spec, Tune
+from workbench.training.lora import inject
 from workbench.weights import load_slot
 
 

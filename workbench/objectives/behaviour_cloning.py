@@ -11,10 +11,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from workbench.imitate import Batch, imitation_loss
 from workbench.objectives.contract import Given, Objective
 from workbench.objectives.moments import Signals
 from workbench.policy import Policy
+from workbench.training.imitate import Batch, imitation_loss
 
 
 class BehaviourCloning(Objective):

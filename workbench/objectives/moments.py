@@ -12,9 +12,9 @@ from workbench.augmentation import UNCHANGED, Augmentation
 from workbench.backbones.contract import Backbone, Words
 from workbench.data.contract import Frames
 from workbench.data.statistics import Normalisation, Statistics, normalise
-from workbench.imitate import ActionScale, shuffled_rows
 from workbench.objectives.augmented import Augmented, draw_augmented
 from workbench.scene import Scenes, read_scenes
+from workbench.training.imitate import ActionScale, shuffled_rows
 
 # B moments  H, W pixels  K steps  A action dimensions  S state width
 

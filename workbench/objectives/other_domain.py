@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.backbones.contract import Words
-from workbench.imitate import Batch, imitation_loss
 from workbench.objectives.contract import Given, Objective
 from workbench.objectives.moments import Signals
 from workbench.policy import Policy
+from workbench.training.imitate import Batch, imitation_loss
 
 # B pictures  M discs  P pixels of a disc  S = SIDE  A action dimensions, the gripper last
 

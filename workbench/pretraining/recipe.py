@@ -23,7 +23,7 @@ from workbench.pretraining.reading import Asked, Writer, answer_loss, look, read
 from workbench.pretraining.scenes import Scenes, render_scenes
 from workbench.pretraining.scores import held_out_scores
 from workbench.spec import Value
-from workbench.train import train
+from workbench.training.train import train
 
 Progress = tuple[str, str, int, int]
 """Stage, what it is for, what is done, what there is to do."""

@@ -15,7 +15,7 @@ from workbench.probes.material import Material, gather, probed_data
 from workbench.probes.retention import Probed, Retention, base_of, open_base, probe_encoder, retention
 from workbench.probes.success import Success, frozen_success, own_success
 from workbench.record import Record, open_record
-from workbench.screen import Tell
+from workbench.screens.console import Tell
 from workbench.spec import digest
 from workbench.weights import checked_weights
 

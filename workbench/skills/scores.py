@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.build import build
 from workbench.compute import place
@@ -19,6 +18,7 @@ from workbench.scene import read_scenes
 from workbench.skills.contract import Known
 from workbench.skills.places import places
 from workbench.spec import SLOTS, Spec
+from workbench.training.adapt import adapt
 
 TURNS, BATCH, GREY = 400, 50, 128
 SEED = 29

@@ -8,9 +8,9 @@ from torch import nn
 from encoders.contract import Encoder
 from workbench.backbones.contract import Language
 from workbench.errors import UserError
-from workbench.lora import inject
 from workbench.policy import Policy
 from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Norms, SlotName, Spec, only_head
+from workbench.training.lora import inject
 
 
 def adapt(policy: Policy, spec: Spec, *, seed: int) -> None:

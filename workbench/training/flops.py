@@ -1,9 +1,9 @@
 """What a training step has to compute at least, what it does compute, and how fast this machine multiplies.
 
-The least is read from the products of one forward pass (`workbench.products`): no family and no tune has a formula of
-its own. Each product costs its forward pass once more for each of its two factors that needs a gradient. What drops out
-by it: the weights' gradient of what is frozen, both gradients below the lowest trained parameter, all but the low-rank
-or the last blocks' weights.
+The least is read from the products of one forward pass (`workbench.training.products`): no family and no tune has a
+formula of its own. Each product costs its forward pass once more for each of its two factors that needs a gradient.
+What drops out by it: the weights' gradient of what is frozen, both gradients below the lowest trained parameter, all
+but the low-rank or the last blocks' weights.
 
 A step may compute more than that. A tensor has a gradient as a whole: where only the suffix (the policy's query) has
 something trained behind it, the image and the words before it are given gradients that nobody reads. Of gradients that
@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from workbench.policy import Policy
-from workbench.products import CPU_ATTENTION, Flops, Tape
 from workbench.spec import SLOTS, SlotName
+from workbench.training.products import CPU_ATTENTION, Flops, Tape
 
 Batch = TypeVar("Batch")
 

@@ -87,8 +87,8 @@ def pretrain_backbone(output: Path, scenes: int | None, steps: int | None, seed:
 
 def inspect_backbone(name: str, vision: str | None, config_only: bool, format: Literal["terminal", "json"]) -> None:
     from workbench.anatomy import anatomy
-    from workbench.anatomy_tree import anatomy_tree
     from workbench.backbones.registry import prompt_of
+    from workbench.screens.anatomy import anatomy_tree
 
     seen = anatomy(name, vision=vision)
     prompt = None if config_only else prompt_of(name)

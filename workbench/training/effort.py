@@ -2,9 +2,9 @@
 
 import torch
 
-from workbench.flops import matmul_rate, training_flops
 from workbench.plan import Finetune, Inject
-from workbench.ready import Ready
+from workbench.training.flops import matmul_rate, training_flops
+from workbench.training.ready import Ready
 
 
 def effort(plan: Finetune | Inject, start: Ready) -> dict[str, int]:

@@ -8,7 +8,7 @@ from typing import Literal
 from rich.table import Table
 
 from workbench.record import open_record
-from workbench.screen import console, ledger_table, stage
+from workbench.screens.console import console, ledger_table, stage
 
 TOLD = (
     "success",

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from workbench.errors import UserError
-from workbench.group import Group
 from workbench.heads.contract import Drawn
-from workbench.train import Computed
+from workbench.training.group import Group
+from workbench.training.train import Computed
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import BinaryIO
 
 from pydantic import TypeAdapter
 
-from workbench.distributed import HERE, joined
-from workbench.fit import Fit
-from workbench.group import ProcessLost
 from workbench.plan import Finetune, run_id
-from workbench.ready import ready
+from workbench.training.distributed import HERE, joined
+from workbench.training.fit import Fit
+from workbench.training.group import ProcessLost
+from workbench.training.ready import ready
 
 
 def follow(given: BinaryIO) -> None:

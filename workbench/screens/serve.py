@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.errors import UserError
-from workbench.screen import console
+from workbench.screens.console import console
 from workbench.serving.door import Door
 
 if TYPE_CHECKING:

@@ -6,21 +6,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from workbench.adapt import adapt
 from workbench.backbones.contract import Backbone
 from workbench.build import build
 from workbench.collect import open_data
 from workbench.compute import Place, place
 from workbench.data.dataset import Dataset
 from workbench.errors import UserError
-from workbench.features import Features, open_features
-from workbench.group import ALONE, Group
-from workbench.imitate import ActionScale
 from workbench.interventions import for_training
-from workbench.lesson import Lesson, demonstrations, injection
 from workbench.plan import Finetune, Inject, Inputs, actions_of
 from workbench.policy import Policy
 from workbench.stages import keep_adapters
+from workbench.training.adapt import adapt
+from workbench.training.features import Features, open_features
+from workbench.training.group import ALONE, Group
+from workbench.training.imitate import ActionScale
+from workbench.training.lesson import Lesson, demonstrations, injection
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from encoders.contract import Encoder
 from workbench.compute import Place
-from workbench.ledger import slot_hash
 from workbench.policy import Policy
 from workbench.provenance import machine
 from workbench.record import FEATURES
+from workbench.training.ledger import slot_hash
 
 # B batch  M frames  N image tokens  D encoder width
 

@@ -11,19 +11,19 @@ from workbench.backbones.contract import Backbone
 from workbench.compute import Place
 from workbench.data.contract import Frames
 from workbench.data.statistics import Statistics
-from workbench.features import Features
 from workbench.fingerprint import check_contents
-from workbench.group import ALONE, Group
 from workbench.heads.contract import Drawn
-from workbench.imitate import ActionScale, Demonstrations, imitation_loss
 from workbench.objectives.contract import Given
 from workbench.objectives.facts import facts
 from workbench.objectives.moments import Moments
 from workbench.objectives.registry import build_objective
-from workbench.pieces import Division
 from workbench.plan import Finetune, Inject
 from workbench.policy import Policy, slot_of
 from workbench.spec import Spec
+from workbench.training.features import Features
+from workbench.training.group import ALONE, Group
+from workbench.training.imitate import ActionScale, Demonstrations, imitation_loss
+from workbench.training.pieces import Division
 
 POLICY, OBJECTIVE = "policy", "objective"
 

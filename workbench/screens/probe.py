@@ -14,7 +14,7 @@ from workbench.probes.retention import Retention
 from workbench.probes.sheet import Row, Sheet, common_data, find_runs, probe_runs
 from workbench.publish_encoder import RETENTION
 from workbench.record import write_json
-from workbench.screen import console, stage, told_aside
+from workbench.screens.console import console, stage, told_aside
 
 
 def show_probes(ids: Sequence[str], root: Path, episodes: int, format: Literal["terminal", "json"]) -> None:

@@ -16,7 +16,7 @@ from workbench.data.lerobot import open_dataset
 from workbench.data.partition import partition
 from workbench.data.rewrite import DESCRIPTION, Rewriting, rewrite
 from workbench.errors import UserError
-from workbench.screen import console, stage, told_aside
+from workbench.screens.console import console, stage, told_aside
 
 Format = Literal["terminal", "json"]
 PARTS = ("training", "held-out")

@@ -15,7 +15,7 @@ from encoders.registry import FORMS, card, parameters
 from encoders.rows import ROWS
 from encoders.table import size
 from workbench.errors import encoder_errors
-from workbench.screen import console
+from workbench.screens.console import console
 
 Format = Literal["terminal", "json"]
 

@@ -16,7 +16,7 @@ from workbench.errors import UserError
 from workbench.journal import Journal, open_journal
 from workbench.record import open_record, write_json
 from workbench.results import Sitting, eval_info, success, task_rows
-from workbench.screen import console, stage, told_aside
+from workbench.screens.console import console, stage, told_aside
 from workbench.shards import FolderPerformer, longest_first, perform, rounds_of
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ import torch.distributed as together
 
 from workbench.compute import place
 from workbench.errors import UserError
-from workbench.group import ALONE, Group, ProcessLost
 from workbench.plan import Finetune, Inject
+from workbench.training.group import ALONE, Group, ProcessLost
 
 PATIENCE = timedelta(minutes=30)
 """How long one process waits for another: longer than a large checkpoint takes to be written."""
@@ -32,7 +32,7 @@ HERE = "here"
 GRACE = 1.0
 """Seconds in which a process whose connection is gone comes to its end."""
 REMEDY = "Start again: it goes on after its last checkpoint."
-COMMAND = ("-P", "-c", "import sys; from workbench.follow import follow; follow(sys.stdin.buffer)")
+COMMAND = ("-P", "-c", "import sys; from workbench.training.follow import follow; follow(sys.stdin.buffer)")
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from workbench.backbones.contract import Backbone, Words
 from workbench.data.contract import Frames
 from workbench.data.statistics import STATISTICS, Normalisation, Statistics, denormalise, normalise
 from workbench.heads.contract import Drawn
-from workbench.pieces import Divided, Division, Piece
 from workbench.policy import Policy
+from workbench.training.pieces import Divided, Division, Piece
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from workbench.data.problems import (
 from workbench.data.statistics import Normalisation, Scaling
 from workbench.data.survey import COLUMNS, Survey, survey
 from workbench.errors import UserError, unknown
-from workbench.screen import console, stage, told_aside
+from workbench.screens.console import console, stage, told_aside
 
 Format = Literal["terminal", "json"]
 

@@ -10,7 +10,7 @@ from typing import Literal
 from rich.text import Text
 
 from workbench.benchmarks.doctor import Check, examine
-from workbench.screen import console
+from workbench.screens.console import console
 
 
 def show_doctor(benchmark: str | None, root: Path, format: Literal["terminal", "json"]) -> bool:

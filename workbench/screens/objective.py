@@ -6,7 +6,7 @@ from typing import Literal
 from rich.table import Table
 
 from workbench.objectives.rows import OBJECTIVES, SAID, VISION, Facts
-from workbench.screen import console
+from workbench.screens.console import console
 
 TITLES = ("Objectives", "Negative controls", "Anchors, in a sum with another: state + 0.1*keep-features")
 

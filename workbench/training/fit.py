@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.checkpoint import Checkpoint, Keeper, generators, restore_generators
 from workbench.compute import Place
-from workbench.group import ALONE, Group
-from workbench.ledger import Audit, tensor_hash
-from workbench.lesson import Lesson
-from workbench.pieces import InPieces
 from workbench.plan import Finetune, Inject
 from workbench.policy import Policy
 from workbench.provenance import machine
 from workbench.record import LEDGER, LOG, write_json
-from workbench.train import Seconds, Step, Training, at_once
+from workbench.training.checkpoint import Checkpoint, Keeper, generators, restore_generators
+from workbench.training.group import ALONE, Group
+from workbench.training.ledger import Audit, tensor_hash
+from workbench.training.lesson import Lesson
+from workbench.training.pieces import InPieces
+from workbench.training.train import Seconds, Step, Training, at_once
 
 
 @dataclass
