@@ -60,4 +60,4 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults", default="0.03", help="Share of the fault suite's full size that is tried.")
+    parser.addoption("--faults", default="0.02", help="Share of the fault suite's full size that is tried.")

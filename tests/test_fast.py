@@ -216,15 +216,15 @@ def test_what_is_learned_holds_in_other_episodes_and_not_where_chunks_are_permut
 
     The tokens are coarse ones of single actions, of which a short training learns enough.
     """
-    recipe = Expert(tasks=("reach", "lift"), episodes=250, split="injection", noise=0.0)
-    other = recipe.model_copy(update={"split": "finetune", "episodes": 40})
+    recipe = Expert(tasks=("reach", "lift"), episodes=150, split="injection", noise=0.0)
+    other = recipe.model_copy(update={"split": "finetune", "episodes": 20})
     for data in (recipe, other):
         collect(data, collected_folder(tmp_path, data))
     seen = moments_of(recipe, tmp_path, built[1])
     held_out = moments_of(other, tmp_path, built[1], measured=recipe)
     write_published(tmp_path / "coarse", every(seen).actions(1)[0].numpy(), scale=2.0, lowest=-8, vocabulary=64)
     given, name = Given(*built, seen, 1), f"fast-tokens:{tmp_path / 'coarse'}"
-    nothing, budget = built[1].tokenize([""]), Budget(steps=150, warmup_steps=10)
+    nothing, budget = built[1].tokenize([""]), Budget(steps=110, warmup_steps=10)
 
     def itself(batch: Signals) -> Signals:
         return batch

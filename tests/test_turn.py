@@ -152,7 +152,7 @@ SPEC = Spec.model_validate({"head": {"module": "chunk-mlp", "weights": "random",
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory, built: tuple[Policy, Backbone]) -> Bench:
     root, found = tmp_path_factory.mktemp("turns"), []
-    for split, episodes in (("injection", 60), ("selection", 30)):
+    for split, episodes in (("injection", 24), ("selection", 12)):
         recipe = Expert.model_validate({"episodes": episodes, "split": split, "privileged": True})
         dataset = open_dataset(collect(recipe, root / split))
         scale, state = ActionScale(dataset.statistics["action"]), dataset.statistics["observation.state"]
