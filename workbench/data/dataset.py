@@ -1,13 +1,14 @@
 """What every format of demonstrations promises: opened and checked at once, read an episode at a time."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from workbench.data.contract import Episode, Frames
+from workbench.data.joined import joined
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 
@@ -65,22 +66,31 @@ class Dataset(ABC):
         """The whole episode, pictures decoded in order. Raises UserError that names what is damaged, and where."""
 
     def frames(self, episodes: Sequence[int]) -> Frames:
-        """Every step of the chosen episodes in memory, in the order given. Raises UserError as `episode` does."""
+        """Every step of the chosen episodes, in the order given. Raises UserError as `episode` does.
+
+        Not more than a few hundred megabytes are read at once; where the pictures are too many for memory, they lie in
+        a file (`workbench.data.joined`).
+        """
         check_chosen(self, episodes)
-        read = [self.episode(index) for index in episodes]
+        return joined(self.blocks(episodes), {index: self.episodes[index].length for index in episodes})
+
+    def blocks(self, episodes: Sequence[int]) -> Iterator[Frames]:
+        """The frames of these episodes in parts, each of some whole episodes; a format that reads several at once says
+        which."""
         tasks = tuple(dict.fromkeys(facts.instruction for facts in self.episodes))
-        lengths = [len(one.action) for one in read]
-        columns = read[0].extra
-        return Frames(
-            image=np.concatenate([one.image for one in read]),
-            state=np.concatenate([one.state for one in read]),
-            action=np.concatenate([one.action for one in read]),
-            episode=np.repeat(np.asarray(episodes, np.int64), lengths),
-            step=np.concatenate([np.arange(length) for length in lengths]),
-            task_index=np.repeat([tasks.index(one.instruction) for one in read], lengths),
-            tasks=tasks,
-            extra={name: np.concatenate([one.extra[name] for one in read]) for name in columns},
-        )
+        for index in episodes:
+            read = self.episode(index)
+            length = len(read.action)
+            yield Frames(
+                image=read.image,
+                state=read.state,
+                action=read.action,
+                episode=np.full(length, index, np.int64),
+                step=np.arange(length),
+                task_index=np.full(length, tasks.index(read.instruction)),
+                tasks=tasks,
+                extra=read.extra,
+            )
 
 
 def check_chosen(dataset: Dataset, episodes: Sequence[int]) -> None:

@@ -3,7 +3,8 @@
 # R rows of one data file  N frames  D values of a column
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from workbench.data.lerobot_read import AGAIN, decode, matrix, pictures, read_ta
 from workbench.data.lerobot_video import decode_span
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
+
+AT_ONCE = 2**29
+"""Bytes of decoded pictures that are read at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +46,27 @@ class LerobotDataset(Dataset):
     records: tuple[EpisodeRecord, ...]
     """The episodes, and where they lie."""
 
-    def frames(self, episodes: Sequence[int]) -> Frames:
-        """Every step of the chosen episodes, in the order given, images decoded.
+    def blocks(self, episodes: Sequence[int]) -> Iterator[Frames]:
+        """Episodes of one data file at a time, and of those as many as have `AT_ONCE` bytes of pictures.
 
-        Raises UserError where an index is out of range or given twice, a file is damaged or disagrees with the
-        metadata, or a state or action is not finite (names column, episode and frame).
+        Raises UserError where a file is damaged or disagrees with the metadata, or a state or action is not finite
+        (names column, episode and frame).
         """
-        check_chosen(self, episodes)
+        most = AT_ONCE // math.prod(self.info.features[self.camera].shape)
+        together: dict[Path, list[int]] = {}
+        for index in episodes:
+            together.setdefault(self.records[index].file, []).append(index)
+        for chosen in together.values():
+            block, frames = list[int](), 0
+            for index in chosen:
+                if block and frames + self.records[index].length > most:
+                    yield self._block(block)
+                    block, frames = [], 0
+                block.append(index)
+                frames += self.records[index].length
+            yield self._block(block)
+
+    def _block(self, episodes: Sequence[int]) -> Frames:
         chosen = {index: self.records[index] for index in episodes}
         in_files = self.info.features[self.camera].dtype == "image"
         column, encoded = self._rows(chosen, (self.camera,) if in_files else ())

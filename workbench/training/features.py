@@ -123,7 +123,7 @@ def open_features(root: Path, policy: Policy, image_MHWC: Tensor, *, batch: int,
     key = {
         "encoder": slot_hash(encoder),
         "card": encoder.card.model_dump(),
-        "frames": hashlib.sha256(image_MHWC.numpy().tobytes()).hexdigest(),
+        "frames": hashlib.sha256(image_MHWC.numpy().data).hexdigest(),
         "shape": [len(image_MHWC), *seen_BND.shape[1:]],
         "dtype": [str(spot.dtype), str(seen_BND.dtype)],
         "device": spot.device.type,
