@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ablations.bounds import check_bounds, check_within
 from ablations.parse import first_error
 from ablations.study import Study
 from workbench.benchmarks.rules import rules_of
@@ -51,7 +52,9 @@ def read_study(name: str, changes: Sequence[str] = (), *, planning: bool = False
     for change in changes:
         _change(content, change)
     try:
-        return _pinned(Study.model_validate(content), planning)
+        study = Study.model_validate(content)
+        check_bounds(study, path, changes)
+        return _pinned(study, planning)
     except ValidationError as error:
         raise UserError(f"{path}: {first_error(error, Study)}") from error
 
@@ -67,6 +70,8 @@ def _content(path: Path, extended: tuple[Path, ...]) -> Tree:
         return content
     beside = path.parent / str(base)
     found = beside if isfile(beside) else study_path(str(base))
+    if found == beside:
+        check_within(str(found), path)
     if found in (path, *extended):
         raise UserError(f"{path}: extends {base!r}, which extends this study in turn.")
     return _merged(_content(found, (*extended, path)), content)
@@ -141,7 +146,8 @@ def _pinned(study: Study, planning: bool) -> Study:
         name: injection.model_copy(update={"data": with_digest(injection.data, planning=planning)})
         for name, injection in study.injections.items()
     }
-    pinned = study.model_copy(update={"data": with_digest(study.data, planning=planning), "injections": injections})
+    data = with_digest(study.data, planning=planning, state=study.base.proprioception)
+    pinned = study.model_copy(update={"data": data, "injections": injections})
     wanted = rules_of(study.protocol.benchmark).action_form
     for name, data in {"data": pinned.data, **{f"injections.{n}.data": i.data for n, i in injections.items()}}.items():
         if actions_of(data) != wanted:
@@ -153,13 +159,16 @@ def _pinned(study: Study, planning: bool) -> Study:
     return pinned
 
 
-def with_digest(data: Data, *, planning: bool = False) -> Data:
-    """The same data; of a folder, with the digest of its content, unless it is only planned with and not here."""
+def with_digest(data: Data, *, planning: bool = False, state: int = 0) -> Data:
+    """The same data; of a folder, with the digest of its content, unless it is only planned with and not here.
+
+    `state` is what `resolved` takes.
+    """
     if not isinstance(data, Folder) or data.digest or (planning and absent(data)):
         return data
     from workbench.collect import resolved  # the simulator's module: only where a folder has to be read
 
-    return resolved(data)
+    return resolved(data, state=state)
 
 
 def absent(data: Data) -> bool:

@@ -243,8 +243,11 @@ def test_an_arm_may_have_its_own_seeds():
     assert [run.seed for run in runs if run.arm == "all-trained"] == [0]
 
 
-def test_the_content_of_a_dataset_folder_is_read_into_the_study(small_run: SmallRun, tmp_path: Path):
+def test_the_content_of_a_dataset_folder_is_read_into_the_study(
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     assert not isinstance(small_run.plan.data, Folder)
+    monkeypatch.setenv("WORKBENCH_ROOTS", str(small_run.root))
     here = collected_folder(small_run.root, small_run.plan.data)
     there = shutil.copytree(here, tmp_path / "elsewhere")
 
@@ -319,9 +322,10 @@ def elsewhere() -> dict[str, Any]:
 
 
 def test_a_folder_whose_actions_are_not_the_benchmarks_is_refused_before_anything_is_run(
-    small_run: SmallRun, tmp_path: Path
+    small_run: SmallRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A tabletop's demonstrations, seven numbers and a binary gripper, are none of Meta-World's."""
+    monkeypatch.setenv("WORKBENCH_ROOTS", str(small_run.root))
     folder = collected_folder(small_run.record.folder.parent, small_run.plan.data)
     path = tmp_path / "study.toml"
     head = 'name = "x"\nquestion = "?"\n[budget]\nchunk = 8\n[protocol]\nbenchmark = "metaworld-mt10"\n'
