@@ -12,7 +12,7 @@ from ablations.arms import Arm, Contrast, Injection
 from ablations.compare import ADAPTER, REFERENCE, arm_name
 from ablations.study import Study, arm_runs
 from ablations.study_file import with_digest
-from workbench.edits import Edit, Reinit, Replace, SetTune
+from workbench.edits import Edit, NoProprioception, Reinit, Replace, SetTune
 from workbench.errors import UserError, unknown
 from workbench.objectives.facts import facts
 from workbench.plan import Expert, Folder, Inputs, check_inputs
@@ -88,16 +88,31 @@ def replaced(slot: str, module: str, *, random_weights: bool) -> tuple[Arm, Arm]
     return Arm(name=f"{chosen}-{arm_name(module)}", edits=edits), reference
 
 
-def inputs_with(what: Literal["image", "instruction"], how: str) -> Inputs:
+Input = Literal["image", "instruction", "proprioception"]
+ABSENT = "absent"
+"""In place of proprioception: a policy that takes none, at training as at test."""
+
+
+def without(what: Input, how: str | None, *, retrained: bool) -> Arm:
+    """The arm with one input changed, blank or zero where nothing is said. Raises UserError with the choices."""
+    if (what, how) != ("proprioception", ABSENT):
+        return masked(inputs_with(what, how), retrained=retrained)
+    if retrained:
+        raise UserError("A policy without proprioception is trained so anyway: leave --retrained out.")
+    return Arm(name="no-proprioception", edits=(NoProprioception(),))
+
+
+def inputs_with(what: Input, how: str | None) -> Inputs:
     """The inputs with one of them changed. Raises UserError with the choices."""
     choices = get_args(Inputs.model_fields[what].annotation)[1:]
+    how = choices[0] if how is None else how
     if how not in choices:
-        raise unknown(f"{what} in its place", how, choices)
+        raise unknown(f"{what} in its place", how, (*choices, *([ABSENT] if what == "proprioception" else [])))
     return Inputs.model_validate({what: how})
 
 
 def masked(inputs: Inputs, *, retrained: bool) -> Arm:
-    """The trained model with another image or instruction: at test, or trained so too."""
+    """The trained model with other inputs: at test, or trained so too."""
     changed = [f"{name}-{value}" for name, value in inputs.model_dump().items() if value != getattr(Inputs(), name)]
     try:
         check_inputs(inputs, trained=retrained)

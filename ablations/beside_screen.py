@@ -44,16 +44,10 @@ class Asked:
 def show_beside(make: Callable[[Study], Made], asked: Asked) -> None:
     """Build the arm out of the study, run what is missing of it and its reference, and print how they compare."""
     study = read_study(asked.study, asked.changes)
-    try:
-        pair = _pair(study, make(study), read_seeds(asked.seeds) or usual_seeds(study))
-    except ValidationError as error:
-        raise UserError(first_error(error, Study)) from error
-    if asked.dry_run:
-        show_estimate(pair, asked.root, asked.format)
+    pair = planned(asked, study, lambda seeds: _pair(study, make(study), seeds))
+    if pair is None:
         return
-    with told_aside(asked.format == "json"):
-        console.print(pair.question, style="bold", markup=False)
-        complaint = make_missing(pair, asked.root, asked.means)
+    complaint = carried_out(asked, pair)
     table = bottleneck(gather(pair, asked.root))
     (row,), toml = table.contrasts, as_toml(pair, study)
     if asked.format == "json":
@@ -64,6 +58,28 @@ def show_beside(make: Callable[[Study], Made], asked: Asked) -> None:
         _print_toml(toml, asked.study)
     if complaint:
         raise UserError(complaint)
+
+
+def planned(asked: Asked, study: Study, make: Callable[[tuple[int, ...]], Study]) -> Study | None:
+    """What `make` builds of the asked seeds, or the usual ones of `study`; after a dry run, which tells its cost, None.
+
+    Raises UserError where there can be no such study.
+    """
+    try:
+        made = make(read_seeds(asked.seeds) or usual_seeds(study))
+    except ValidationError as error:
+        raise UserError(first_error(error, Study)) from error
+    if asked.dry_run:
+        show_estimate(made, asked.root, asked.format)
+        return None
+    return made
+
+
+def carried_out(asked: Asked, study: Study) -> str:
+    """Print the study's question and run what is missing of it. Returns what to complain of after all else, or ""."""
+    with told_aside(asked.format == "json"):
+        console.print(study.question, style="bold", markup=False)
+        return make_missing(study, asked.root, asked.means)
 
 
 def _pair(study: Study, made: Made, seeds: tuple[int, ...]) -> Study:

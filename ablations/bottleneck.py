@@ -14,6 +14,7 @@ import numpy as np
 
 from ablations.contrasts import declared, exploratory
 from ablations.injections import injections
+from ablations.notation import plural
 from ablations.outcomes import ArmRecord, SlotFact, StudyRecord
 from ablations.roles import NEW, Part, Role, described, roles
 from ablations.statistics.cell import Cells, cell
@@ -21,7 +22,7 @@ from ablations.statistics.contrast import contrast
 from ablations.statistics.design import Outcomes
 from ablations.statistics.interval import ENOUGH_SEEDS, Estimate, Interval
 from ablations.statistics.scores import interquartile
-from ablations.statistics.shapley import shapley
+from ablations.statistics.shapley import Coalition, coalitions, shapley
 from ablations.table import ArmRow, Figure, InjectionRow, ShareRow, SlotRow, Table, WholeRow, estimated, seen
 from ablations.verdict import decide, sentence, slot_words
 from workbench.spec import SLOTS
@@ -34,6 +35,8 @@ WHOLE = {
 }
 GIVEN = {Part.AT_TEST: "dependence", Part.RETRAINED: "necessity"}
 """What is lost with another input: at test, or where the policy was trained with it too."""
+BLANK = {"image": "blank", "instruction": "blank", "proprioception": "zero"}
+"""How nothing is told by each of the inputs, in the order in which a role names them."""
 
 
 def bottleneck(record: StudyRecord, cells: Cells = "wilson") -> Table:
@@ -61,7 +64,9 @@ def bottleneck(record: StudyRecord, cells: Cells = "wilson") -> Table:
         episodes=len(record.tasks),
         bottleneck=decision.slot,
         screening=bool(decision.thin),
-        verdict=sentence(decision, [row for row in rows if row.slot != NEW], where=where),
+        verdict=" ".join(
+            (sentence(decision, [row for row in rows if row.slot != NEW], where=where), *_left_out(record))
+        ),
         slots=rows,
         injections=injected,
         whole=_wholes(arms),
@@ -72,6 +77,12 @@ def bottleneck(record: StudyRecord, cells: Cells = "wilson") -> Table:
         cells=cells,
         notes=(*record.notes, *doubles, *repeated),
     )
+
+
+def _left_out(record: StudyRecord) -> tuple[str, ...]:
+    """What the verdict does not speak of."""
+    dropped = sum(bool(arm.dropped) for arm in record.arms)
+    return (f"Nothing is said of {plural(dropped, 'arm')} that successive halving dropped.",) if dropped else ()
 
 
 def _cost(arms: Arms, slot: str) -> Estimate | None:
@@ -127,18 +138,21 @@ def _wholes(arms: Arms) -> tuple[WholeRow, ...]:
 
 
 def _shares(arms: Arms) -> tuple[ShareRow, ...]:
-    """What each input carries of the success, where the trained model was played with every set of inputs blank."""
-    blank = {
-        frozenset[str](): "blank image, blank instruction",
-        frozenset({"image"}): "blank instruction",
-        frozenset({"instruction"}): "blank image",
-    }
-    roles = {inputs: Role(Part.AT_TEST, words) for inputs, words in blank.items()}
-    roles[frozenset({"image", "instruction"})] = Role(Part.TRAINED)
-    found = shapley({inputs: _outcomes(arms, role) for inputs, role in roles.items()}) or {}
-    return tuple(
-        ShareRow(name=name, share=estimated(share), mde=share.smallest_detectable) for name, share in found.items()
-    )
+    """What each input carries of the success, where the trained model was played with every set of inputs blank.
+
+    Of image and instruction alone, the state given, where not every set with a blank state was played.
+    """
+    for names in (list(BLANK), ["image", "instruction"]):
+        if found := shapley({left: _outcomes(arms, _blanked(left, names)) for left in coalitions(names)}):
+            rows = found.items()
+            return tuple(ShareRow(name=name, share=estimated(one), mde=one.smallest_detectable) for name, one in rows)
+    return ()
+
+
+def _blanked(left: Coalition, names: Sequence[str]) -> Role:
+    """The role of the trained model that is played with those of the inputs blank that are not `left`."""
+    changed = ", ".join(f"{BLANK[name]} {name}" for name in names if name not in left)
+    return Role(Part.AT_TEST, changed) if changed else Role(Part.TRAINED)
 
 
 def _whole(name: str, a: ArmRecord | None, b: ArmRecord | None) -> WholeRow:
@@ -159,7 +173,7 @@ def _arm(arm: ArmRecord, tasks: Sequence[str], cells: Cells) -> ArmRow:
     by_task = {task: found for task in dict.fromkeys(tasks) if (found := _on(task, arm, tasks, cells))}
     return ArmRow(
         name=arm.name,
-        facts=described(arm),
+        facts=arm.dropped or described(arm),
         seeds=len(seeds),
         episodes=len(tasks),
         success=success.value if success else None,
@@ -173,6 +187,7 @@ def _arm(arm: ArmRecord, tasks: Sequence[str], cells: Cells) -> ArmRow:
         iqm=seen(interquartile(arm.outcomes, tasks), len(seeds)),
         failed=dict(sorted(arm.failed.items())),
         missing=arm.missing,
+        dropped=bool(arm.dropped),
     )
 
 

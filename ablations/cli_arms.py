@@ -141,8 +141,11 @@ def last(
 
 @app.command()
 def mask(
-    what: Annotated[Literal["image", "instruction"], typer.Argument(help="Which input.")],
-    how: Annotated[str, typer.Option(help="What is given in its place; a wrong name lists the choices.")] = "blank",
+    what: Annotated[Literal["image", "instruction", "proprioception"], typer.Argument(help="Which input.")],
+    how: Annotated[
+        str | None,
+        typer.Option(help="What is given in its place; a wrong name lists the choices. Default: blank, or zero."),
+    ] = None,
     retrained: Annotated[bool, typer.Option("--retrained", help="Train the policy so too.")] = False,
     study: Study = "demo",
     seeds: Seeds = None,
@@ -152,15 +155,15 @@ def mask(
     dry_run: DryRun = False,
     format: Format = "terminal",
 ) -> None:
-    """Give the policy another image or instruction, and print what it loses.
+    """Give the policy another image, instruction or state of its robot, and print what it loses.
 
     Example: workbench mask instruction --how wrong
     """
-    from ablations.beside import inputs_with, masked
+    from ablations.beside import without
     from ablations.beside_screen import Asked, show_beside
 
     asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format)
-    show_beside(lambda _: masked(inputs_with(what, how), retrained=retrained), asked)
+    show_beside(lambda _: without(what, how, retrained=retrained), asked)
 
 
 @app.command()

@@ -33,6 +33,7 @@ def exploratory(record: StudyRecord, reference: ArmRecord | None) -> tuple[Contr
 
 def _rows(record: StudyRecord, named: Sequence[Named], adjust: Adjust) -> tuple[ContrastRow, ...]:
     arms = {arm.name: arm.outcomes for arm in record.arms}
+    dropped = {arm.name for arm in record.arms if arm.dropped}
     for _, *pair in named:
         for name in pair:
             if name not in arms:
@@ -56,6 +57,7 @@ def _rows(record: StudyRecord, named: Sequence[Named], adjust: Adjust) -> tuple[
             paired=estimate is not None and estimate.paired,
             mcnemar=mcnemar(arms[a], arms[b]),
             improvement=seen(improvement(arms[a], arms[b], record.tasks), min(len(arms[a]), len(arms[b]))),
+            dropped=tuple(arm for arm in (a, b) if arm in dropped),
         )
         for index, ((name, a, b), estimate) in enumerate(zip(named, estimates, strict=True))
     )

@@ -6,11 +6,12 @@ from pathlib import Path
 from statistics import median
 
 from ablations.study import Wanted
-from workbench.count import Cost, step_flops, training_cost
+from workbench.count import Cost, StepCost, step_cost, training_cost
 from workbench.plan import Finetune, Inject, actions_of
 from workbench.record import find
 from workbench.spec import with_random_weights
 from workbench.training.flops import Work
+from workbench.training.memory import Memory
 
 OTHER_BYTES = 300_000
 """Of a run beside its weights: log, ledger, outcomes, films."""
@@ -48,31 +49,44 @@ def estimates(runs: Sequence[Wanted], root: Path) -> list[Estimate]:
     return [_estimate(run, root, costs, speed, playing) for run in runs]
 
 
-def work_of(runs: Sequence[Wanted]) -> list[Work | None]:
-    """What the training of each run needs and executes; arms that differ in their weights only are counted once.
+@dataclass(frozen=True)
+class Effort:
+    """What a whole training needs and executes, and what it holds in memory at its peak, in one process.
+
+    `memory` is None where tensors are sharded: a process's share of them is not estimated.
+    """
+
+    work: Work
+    memory: Memory | None
+
+
+def efforts(runs: Sequence[Wanted]) -> list[Effort | None]:
+    """What the training of each run takes; arms that differ in their weights only are counted once.
 
     None where nothing is trained, and for an injection, whose loss is its objective's and not known before it runs.
     """
-    counted: dict[str, Work] = {}
-    return [_work(run.plan, counted) if isinstance(run.plan, Finetune) else None for run in runs]
+    counted: dict[str, StepCost] = {}
+    return [_effort(run.plan, counted) if isinstance(run.plan, Finetune) else None for run in runs]
 
 
-def _work(plan: Finetune, counted: dict[str, Work]) -> Work:
-    plan = plan.model_copy(update={"spec": with_random_weights(plan.spec)})
-    key = f"{_key(plan)} {plan.compute.gradient_checkpointing}"
+def _effort(plan: Finetune, counted: dict[str, StepCost]) -> Effort:
+    key = f"{_key(plan)} {plan.compute.model_dump_json()}"
     if key not in counted:
-        counted[key] = step_flops(
+        counted[key] = step_cost(
             plan.spec,
             chunk=plan.budget.chunk,
             batch=plan.budget.batch,
             actions=actions_of(plan.data),
-            checkpointing=plan.compute.gradient_checkpointing,
+            compute=plan.compute,
         )
-    return counted[key] * plan.budget.steps
+    step = counted[key]
+    return Effort(step.work * plan.budget.steps, step.memory if plan.compute.sharding == "none" else None)
 
 
 def _key(plan: Finetune | Inject) -> str:
-    return f"{plan.spec.model_dump_json()} {plan.budget.chunk} {plan.budget.batch} {actions_of(plan.data)}"
+    """The same for plans whose steps cost the same: weights make no difference."""
+    spec = with_random_weights(plan.spec)
+    return f"{spec.model_dump_json()} {plan.budget.chunk} {plan.budget.batch} {actions_of(plan.data)}"
 
 
 def _flops(plan: Finetune | Inject, costs: Mapping[str, Cost]) -> int:

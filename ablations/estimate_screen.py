@@ -7,16 +7,19 @@ from typing import Literal
 
 from rich.table import Table
 
-from ablations.estimate import Estimate, estimates
+from ablations.estimate import Estimate
+from ablations.halving import halved
+from ablations.halving_cost import dearest
+from ablations.halving_words import called, planned
 from ablations.notation import ABSENT, count, duration
 from ablations.screen import uncollected
-from ablations.study import Study, wanted
+from ablations.study import Study
 from workbench.screens.console import console
 
 
 def show_estimate(study: Study, root: Path, format: Literal["terminal", "json"]) -> None:
     """Say what carrying out the study would cost, and do nothing."""
-    rows = estimates(wanted(study), root)
+    rows, halving = dearest(study, root), halved(study, root)
     missing = [row for row in rows if not row.recorded]
     recipes = uncollected([row.run for row in missing], root)
     episodes = sum(recipe.episodes * len(recipe.tasks) for recipe in recipes)
@@ -31,6 +34,10 @@ def show_estimate(study: Study, root: Path, format: Literal["terminal", "json"])
         console.print(_sum(missing), markup=False)
         if episodes:
             console.print(f"Not counted: {episodes:,} demonstrations, which are to be collected first.")
+    if format != "json":
+        dear = ("Listed behind it are the arms that would cost most.",) if halving.due else ()
+        for sentence in (*planned(study, halving), *dear):
+            console.print(sentence, markup=False)
 
 
 def _table(missing: Sequence[Estimate], *, title: str) -> Table:
@@ -40,7 +47,7 @@ def _table(missing: Sequence[Estimate], *, title: str) -> Table:
     for row in missing:
         operations = ABSENT if row.flops is None else f"{row.flops / 1e12:.3g}"
         figures = (count(row.trainable), operations, f"{row.disk_bytes / 1e6:.1f}", duration(row.seconds))
-        table.add_row(row.run.id, row.run.arm, str(row.run.seed), *figures)
+        table.add_row(row.run.id, called(row.run), str(row.run.seed), *figures)
     return table
 
 

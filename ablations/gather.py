@@ -1,6 +1,7 @@
 """From run records to what the table is computed from: facts of the ledger, and outcomes in manifest order."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import numpy as np
 
 from ablations.arms import Arm
 from ablations.bottleneck import ArmRecord, SlotFact, StudyRecord
+from ablations.halving import Halving, halved, runs_of
+from ablations.halving_words import dropped, notes
 from ablations.matched import ranks
-from ablations.study import TRAINING, Study, Wanted, arm_runs, wanted
+from ablations.study import TRAINING, Study, Wanted, arm_runs
 from workbench.disjoint import check_disjoint
 from workbench.edits import edited
 from workbench.errors import UserError
@@ -23,7 +26,8 @@ SELECTION = "last step"
 
 def gather(study: Study, root: Path) -> StudyRecord:
     """What is recorded of `study` under `root`. Nothing is run; what is missing is named in its arm."""
-    runs = wanted(study)
+    halving = halved(study, root)
+    runs = runs_of(study, halving)
     records = {run.id: record for run in runs if (record := find(root, run.plan)) is not None}
     _one_manifest(runs, records)
     known = {run.id: run.plan for run in runs}
@@ -31,6 +35,7 @@ def gather(study: Study, root: Path) -> StudyRecord:
         check_disjoint(record.plan, root, run=id, known=known)
     taught = partial(_taught, {f"run:{run.id}": run.plan for run in runs if isinstance(run.plan, Inject)}, root)
     chosen = {arm.name: _chosen(study, arm, records) for arm in study.arms}
+    chosen |= dict.fromkeys((*halving.dropped, *halving.undecided), [])  # recorded or not, they are not reported
     return StudyRecord(
         study=study.name,
         question=study.question,
@@ -41,9 +46,9 @@ def gather(study: Study, root: Path) -> StudyRecord:
         selection=SELECTION,
         budget=_budget(study),
         tasks=tuple(start.task for start in study.protocol.manifest()),
-        arms=tuple(_arm(study, arm, _done(chosen[arm.name], records), taught) for arm in study.arms),
+        arms=_arms(study, {name: _done(own, records) for name, own in chosen.items()}, taught, halving),
         contrasts=tuple((c.name, c.a, c.b) for c in study.contrasts),
-        notes=_notes(study, chosen, records),
+        notes=(*notes(study, halving), *_notes(study, chosen, records)),
     )
 
 
@@ -87,6 +92,20 @@ def _done(runs: Sequence[Wanted], records: Mapping[str, Record]) -> dict[int, Re
     return {run.seed: records[run.id] for run in runs if run.id in records}
 
 
+def _arms(
+    study: Study,
+    done: Mapping[str, Mapping[int, Record]],
+    taught: Callable[[str], str | None],
+    halving: Halving,
+) -> tuple[ArmRecord, ...]:
+    """Each arm by its records; one that was dropped waits for none."""
+    found = [_arm(study, arm, done[arm.name], taught) for arm in study.arms]
+    lost = halving.dropped
+    return tuple(
+        replace(arm, dropped=dropped(study, lost[arm.name]), missing=()) if arm.name in lost else arm for arm in found
+    )
+
+
 def _arm(study: Study, arm: Arm, done: Mapping[int, Record], taught: Callable[[str], str | None]) -> ArmRecord:
     whole = {seed: record for seed, record in done.items() if record.error is None}
     _different_seeds(arm, whole)
@@ -110,7 +129,14 @@ def _arm(study: Study, arm: Arm, done: Mapping[int, Record], taught: Callable[[s
         outcomes=outcomes,
         failed={seed: record.error for seed, record in done.items() if record.error is not None},
         missing=tuple(seed for seed in seeds if seed not in done),
+        absent=_absent(study, arm),
     )
+
+
+def _absent(study: Study, arm: Arm) -> tuple[str, ...]:
+    """What the base's model is given and the arm's is not."""
+    taken = study.base.proprioception > 0 and not edited(study.base, arm.edits).proprioception
+    return ("proprioception",) if taken and not arm.reference else ()
 
 
 def _slots(

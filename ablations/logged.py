@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablations.study import TRAINING, Study, Wanted, wanted
+from ablations.halving import halved, runs_of
+from ablations.halving_words import called
+from ablations.study import TRAINING, Study, Wanted
 from ablations.study_file import read_study
 from workbench.record import find
 from workbench.screens.console import console, stage
@@ -15,13 +17,15 @@ from workbench.sinks.registry import open_sink, sink_folder
 
 def logged(study: Study, root: Path) -> list[Logged]:
     """The recorded runs of the study, called by their arms."""
-    found = [(run, record) for run in wanted(study) if (record := find(root, run.plan)) is not None]
+    found = [
+        (run, record) for run in runs_of(study, halved(study, root)) if (record := find(root, run.plan)) is not None
+    ]
     return [Logged(record, study.name, run.arm.removesuffix(TRAINING), _name(run)) for run, record in found]
 
 
 def _name(run: Wanted) -> str:
     rate = "" if run.rate is None else f", rate {run.rate:g}"
-    return f"{run.arm}, seed {run.seed}{rate}{', selection' if run.chooses else ''}"
+    return f"{called(run)}, seed {run.seed}{rate}{', selection' if run.chooses else ''}"
 
 
 def log_study(study: Study, root: Path, to: SinkName) -> None:

@@ -30,7 +30,8 @@ class ArmRecord:
     `reference` is what plays in place of a model, if anything. `slots` is empty while no run of the arm is recorded.
     `replaced`: a slot holds another architecture. `inputs` are what it is given, at test or, `retrained`, at training
     too. `otherwise` is how else it differs from the study's base, in words. `seconds` is the mean training time of a
-    run. `failed` maps a seed to why its run stopped; `missing` are seeds not yet run.
+    run. `failed` maps a seed to why its run stopped; `missing` are seeds not yet run. `dropped` says after what
+    successive halving did not run it in full: it then has no outcomes.
     """
 
     name: str
@@ -45,6 +46,8 @@ class ArmRecord:
     outcomes: Outcomes
     failed: Mapping[int, str]
     missing: tuple[int, ...]
+    dropped: str = ""
+    absent: tuple[str, ...] = ()
 
     @property
     def control(self) -> bool:

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
+from ablations.halving import halved, runs_of
+from ablations.halving_words import planned
 from ablations.notation import ABSENT
-from ablations.study import Wanted, wanted
+from ablations.study import Wanted
 from ablations.study_file import read_study, study_path
 from workbench.plan import Evaluate, Finetune, Inject, actions_of
 from workbench.record import find
 from workbench.screens.console import console
 
 if TYPE_CHECKING:
-    from workbench.training.flops import Work
+    from ablations.estimate import Effort
 
 
 def show_plan(
@@ -29,20 +31,24 @@ def show_plan(
     *,
     flops: bool = False,
 ) -> None:
-    """The runs of a study; with `flops` what their training needs and executes: a step of each arm is made."""
+    """The runs of a study; with `flops` what their training computes and holds: a step of each arm is outlined."""
     study = read_study(name, changes, planning=True)
-    runs = wanted(study)
+    halving = halved(study, root)
+    runs = runs_of(study, halving)
     rows = _rows(runs, root)
-    work = _work(runs) if flops else []
+    efforts = _efforts(runs) if flops else []
     if flops:
-        rows = [row | _as_row(one) for row, one in zip(rows, work, strict=True)]
+        rows = [row | _as_row(one) for row, one in zip(rows, efforts, strict=True)]
     if format == "json":
         told = {"study": study.name, "file": str(study_path(name)), "root": str(root), "runs": rows}
+        told |= {"screen": planned(study, halving)} if study.screen else {}
         print(json.dumps(told, indent=1))
         return
     _print_rows(rows, title=f"{study.name}: {sum(r['recorded'] for r in rows)} of {len(rows)} runs recorded in {root}")
+    for sentence in planned(study, halving):
+        console.print(sentence, markup=False)
     if flops:
-        _print_work(runs, work, title=f"{study.name}: operations of training")
+        _print_efforts(runs, efforts, title=f"{study.name}: operations and memory of training")
 
 
 def _rows(runs: Sequence[Wanted], root: Path) -> list[dict[str, Any]]:
@@ -66,6 +72,7 @@ def _rows(runs: Sequence[Wanted], root: Path) -> list[dict[str, Any]]:
             {
                 "id": run.id,
                 "arm": run.arm,
+                "rung": run.rung or None,
                 "seed": run.seed,
                 "kind": run.plan.kind,
                 "trainable_parameters": counts[key],
@@ -82,34 +89,45 @@ def _print_rows(rows: Sequence[dict[str, Any]], *, title: str) -> None:
         table.add_column(column, justify="right" if column in ("seed", "trainable") else "left")
     for row in rows:
         state = "failed" if row["error"] else "yes" if row["recorded"] else "–"
-        table.add_row(row["id"], row["arm"], str(row["seed"]), row["kind"], f"{row['trainable_parameters']:,}", state)
+        arm = f"{row['arm']} ({row['rung']})" if row["rung"] else row["arm"]
+        table.add_row(row["id"], arm, str(row["seed"]), row["kind"], f"{row['trainable_parameters']:,}", state)
     console.print(table)
 
 
-def _work(runs: Sequence[Wanted]) -> "list[Work | None]":
-    from ablations.estimate import work_of
+def _efforts(runs: Sequence[Wanted]) -> "list[Effort | None]":
+    from ablations.estimate import efforts
 
-    return work_of(runs)
-
-
-def _as_row(work: "Work | None") -> dict[str, Any]:
-    """What a training needs and executes, as `plan` writes it; None where nothing is known of it."""
-    figures = (None, None, None) if work is None else (work.required, work.executed, work.waste)
-    return dict(zip(("required_flops", "executed_flops", "waste"), figures, strict=True))
+    return efforts(runs)
 
 
-def _print_work(runs: Sequence[Wanted], work: "Sequence[Work | None]", *, title: str) -> None:
-    """Operations of each arm's training and of all of it: the least that is needed, what is executed."""
+def _as_row(effort: "Effort | None") -> dict[str, Any]:
+    """What a training takes, as `plan` writes it; None where nothing is known of it."""
+    row: dict[str, Any] = dict.fromkeys(
+        ("required_flops", "executed_flops", "waste", "training_peak_bytes", "training_bytes_of")
+    )
+    if effort is not None:
+        work = effort.work
+        row |= {"required_flops": work.required, "executed_flops": work.executed, "waste": work.waste}
+        row |= effort.memory.as_json() if effort.memory else {}
+    return row
+
+
+def _print_efforts(runs: Sequence[Wanted], efforts: "Sequence[Effort | None]", *, title: str) -> None:
+    """Of each arm the operations of all its trainings, the least that is needed and what is executed; then the memory
+    of its largest one."""
     from workbench.training.flops import Work
 
-    arms: dict[str, Work] = {}
-    for run, one in zip(runs, work, strict=True):
-        if one is not None:
-            arms[run.arm] = arms.get(run.arm, Work(0, 0)) + one
+    arms: dict[str, list[Effort]] = {}
+    for run, effort in zip(runs, efforts, strict=True):
+        if effort is not None:
+            arms.setdefault(run.arm, []).append(effort)
     table = Table(title=title)
-    for column in ("arm", "required TFLOP", "executed TFLOP", "waste"):
+    for column in ("arm", "required TFLOP", "executed TFLOP", "waste", "memory MB"):
         table.add_column(column, justify="left" if column == "arm" else "right")
-    for arm, one in {**arms, "all of it": sum(arms.values(), Work(0, 0))}.items():
-        waste = f"{one.waste:.3f}" if one.required else ABSENT
-        table.add_row(arm, f"{one.required / 1e12:.4g}", f"{one.executed / 1e12:.4g}", waste)
+    for arm, own in {**arms, "all of it": [effort for effort in efforts if effort is not None]}.items():
+        work = sum((effort.work for effort in own), Work(0, 0))
+        waste = f"{work.waste:.3f}" if work.required else ABSENT
+        peaks = [effort.memory.peak for effort in own if effort.memory]
+        memory = f"{max(peaks) / 1e6:,.1f}" if peaks else ABSENT
+        table.add_row(arm, f"{work.required / 1e12:.4g}", f"{work.executed / 1e12:.4g}", waste, memory)
     console.print(table)

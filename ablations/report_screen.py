@@ -1,6 +1,7 @@
 """What a person sees when a study becomes a page: where it lies, and how large it is."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from ablations.report.page import material, page
@@ -11,14 +12,16 @@ from workbench.screens.console import console
 MEBIBYTE = 2**20
 
 
-def write_report(study_name: str, root: Path, output: Path | None = None, *, published: bool = False) -> Path:
+def write_report(
+    study_name: str, root: Path, output: Path | None = None, changes: Sequence[str] = (), *, published: bool = False
+) -> Path:
     """Write the page of a study to `output`, or beside its other reports; returns where it lies. Nothing is run.
 
     `published`: with the papers' figures beside it.
 
     UserError where no run of the study is recorded, or `output` cannot be a file.
     """
-    study = read_study(study_name)
+    study = read_study(study_name, changes)
     shown = material(study, root, published=published)
     if not any(run.state != "not run" for arm in shown.arms for run in arm.runs):
         raise UserError(f"No run of {study.name!r} is recorded in {root}: workbench run {study_name} --root {root}")

@@ -43,7 +43,7 @@ class Role:
 
 
 INJECTED = (Part.INJECTED_FROZEN, Part.INJECTED_TRAINED)
-UNTOUCHED: dict[str, str] = Inputs().model_dump()
+UNTOUCHED: dict[str, str] = dict(Inputs())
 Facts = tuple[SlotFact, ...]  # in the order of SLOTS
 _FULL, _KEPT = SlotFact("pretrained", "full"), SlotFact("pretrained", "frozen")
 _ONE_SLOT = {
@@ -64,7 +64,9 @@ def role_of(arm: ArmRecord) -> Role | None:
     role, changed = _ROLES.get(_facts(arm.slots)), changed_inputs(arm)
     if not changed:
         return role
-    return Role(Part.RETRAINED if arm.retrained else Part.AT_TEST, changed) if role == Role(Part.TRAINED) else None
+    if role != Role(Part.TRAINED) or (arm.absent and not _retrained(arm)):
+        return None
+    return Role(Part.RETRAINED if _retrained(arm) else Part.AT_TEST, changed)
 
 
 def controls(arms: Iterable[ArmRecord], slot: str) -> dict[str, ArmRecord]:
@@ -87,8 +89,14 @@ def _plain(arm: ArmRecord) -> bool:
 
 
 def changed_inputs(arm: ArmRecord) -> str:
-    """What an arm is given in place of its inputs, in words: `blank image, blank instruction`, or nothing."""
-    return ", ".join(f"{getattr(arm.inputs, name)} {name}" for name in UNTOUCHED if _touched(arm.inputs, name))
+    """What an arm is given in place of its inputs, in words: `blank image, no proprioception`, or nothing."""
+    given = [f"{getattr(arm.inputs, name)} {name}" for name in UNTOUCHED if _touched(arm.inputs, name)]
+    return ", ".join((*given, *(f"no {name}" for name in arm.absent)))
+
+
+def _retrained(arm: ArmRecord) -> bool:
+    """Whether it was trained without its changed inputs too, as a model is that does not take what the base's does."""
+    return arm.retrained or (bool(arm.absent) and arm.inputs == Inputs())
 
 
 def _touched(inputs: Inputs, name: str) -> bool:
@@ -129,7 +137,7 @@ def described(arm: ArmRecord) -> str:
     if arm.replaced:
         words.append("module replaced")
     if changed := changed_inputs(arm):
-        words.append(f"{changed} at {'training and test' if arm.retrained else 'test'}")
+        words.append(f"{changed} at {'training and test' if _retrained(arm) else 'test'}")
     words += arm.otherwise
     return ", ".join(words) or "all trained"
 

@@ -9,7 +9,10 @@ from rich.markup import escape
 
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
+from ablations.halving import halved, runs_of
+from ablations.halving_words import decided, waiting
 from ablations.logged import log_study
+from ablations.notation import plural
 from ablations.statistics.cell import Cells
 from ablations.study import Study, Wanted, wanted
 from ablations.study_file import read_study
@@ -49,13 +52,31 @@ def run_study(name: str, root: Path, means: Means, changes: Sequence[str] = (), 
 
 def make_missing(study: Study, root: Path, means: Means) -> str:
     """Carry out what of `study` is not recorded; returns what to say, after the table, of runs that broke, or ""."""
-    runs = wanted(study)
-    missing = [run for run in runs if find(root, run.plan) is None]
-    console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them recorded in {root}.")
     with stopped_in_a_sentence():
-        broken = _make(missing, root, means)
+        broken = _halve(study, root, means)
+        runs = runs_of(study, halved(study, root))
+        missing = [run for run in runs if find(root, run.plan) is None and run.id not in broken]
+        console.print(f"{len(runs)} runs, {len(runs) - len(missing) - len(broken)} of them recorded in {root}.")
+        broken |= _make(missing, root, means)
     reasons = "; ".join(dict.fromkeys(reason.splitlines()[-1] for reason in broken.values() if reason))
-    return f"{len(broken)} of {len(missing)} runs broke, the others are recorded: {reasons}" if broken else ""
+    return f"{plural(len(broken), 'run')} broke, the others are recorded: {reasons}" if broken else ""
+
+
+def _halve(study: Study, root: Path, means: Means) -> dict[str, str]:
+    """Make one rung after the other until it is decided which arms are run in full; returns what broke, by id.
+
+    A run that broke without a record decides nothing: the rung stays open, and is tried again at the next start.
+    """
+    halving, broken = halved(study, root), dict[str, str]()
+    while halving.due and not broken:
+        console.print(waiting(study, halving), markup=False)
+        injections = [run for run in runs_of(study, halving) if isinstance(run.plan, Inject)]
+        missing = [run for run in (*injections, *halving.due) if find(root, run.plan) is None]
+        broken = _make(missing, root, means)
+        before, halving = halving, halved(study, root)
+        for one in halving.decided[len(before.decided) :]:
+            console.print(decided(one), markup=False)
+    return broken
 
 
 def _make(missing: Sequence[Wanted], root: Path, means: Means) -> dict[str, str]:

@@ -13,6 +13,7 @@ from ablations.arms import Arm, Injection
 from ablations.beside import TRAINED, contrast_of
 from ablations.study import Study, Wanted, wanted
 from ablations.table import Figure, Table
+from workbench.benchmarks.rules import benchmarks, rules_of
 from workbench.errors import UserError
 from workbench.plan import Expert, Inject, kept_aside
 from workbench.probes.correlation import Correlation, rank_correlation
@@ -40,28 +41,30 @@ def skills_study(study: Study, skills: Sequence[str], seeds: Sequence[int]) -> S
     """The trained base beside an arm for each skill, which starts from the model that was finetuned on it.
 
     An injection has as many demonstrations as the study, its budget, and episodes of its own. Raises UserError where
-    the study's demonstrations are a folder.
+    the study's demonstrations do not say what is where.
     """
-    if not isinstance(study.data, Expert):
-        raise UserError(
-            f"The demonstrations of study '{study.name}' are a folder, but questions are about what only a simulator "
-            "knows: ask a study with data.kind = 'expert'."
-        )
-    data = study.data.model_copy(update={"split": "injection", "privileged": True})
+    data = _told(study).model_copy(update={"split": "injection", "privileged": True})
     arms = tuple(Arm(name=f"after-{skill}", after=skill) for skill in skills)
-    return Study(
+    return study.sibling(
         name=f"{study.name}-skills",
         question=f"Is a skill of the model worth as much to the policy, under the budget of '{study.name}'?",
-        base=study.base,
-        data=study.data,
-        budget=study.budget,
-        protocol=study.protocol,
-        compute=study.compute,
         seeds=tuple(seeds),
         injections={name: Injection(objective=f"questions:{name}", data=data, budget=study.budget) for name in skills},
         arms=(TRAINED, *arms),
         contrasts=tuple(contrast_of(arm, TRAINED) for arm in arms),
     )
+
+
+def _told(study: Study) -> Expert:
+    """The study's demonstrations, which its simulator can tell everything about. Raises UserError for others."""
+    knowing = [name for name in benchmarks() if rules_of(name).privileged]
+    remedy = f"and questions are about what only a simulator knows: ask a study of {' or '.join(knowing)}."
+    if not isinstance(study.data, Expert):
+        raise UserError(f"The demonstrations of study '{study.name}' are a folder, {remedy}")
+    if study.data.benchmark not in knowing:
+        benchmark = study.data.benchmark
+        raise UserError(f"Study '{study.name}' plays {benchmark}, which tells nothing but what is seen, {remedy}")
+    return study.data
 
 
 def held_out(study: Study) -> Expert:

@@ -7,19 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from pydantic import ValidationError
 from rich.table import Table
 
-from ablations.beside import usual_seeds
-from ablations.beside_screen import Asked, read_seeds
+from ablations.beside_screen import Asked, carried_out, planned
 from ablations.bottleneck import bottleneck
-from ablations.estimate_screen import show_estimate
 from ablations.figures import UNDATED
 from ablations.figures_skills import skill_scatter
 from ablations.gather import gather
 from ablations.notation import points, probability
-from ablations.parse import first_error
-from ablations.screen import make_missing
 from ablations.skills import SkillRow, correlation, finetunings, held_out, skill_rows, skills_study
 from ablations.study import Study
 from ablations.study_file import read_study
@@ -36,16 +31,11 @@ from workbench.skills.scores import Scores, before_and_after
 def show_skills(asked: Asked, skills: str | None) -> None:
     """Run what is missing, score every skill before and after, print both gains and draw them."""
     base = read_study(asked.study, asked.changes)
-    try:
-        study = skills_study(base, taught(skills), read_seeds(asked.seeds) or usual_seeds(base))
-    except ValidationError as error:
-        raise UserError(first_error(error, Study)) from error
-    if asked.dry_run:
-        show_estimate(study, asked.root, asked.format)
+    study = planned(asked, base, lambda seeds: skills_study(base, taught(skills), seeds))
+    if study is None:
         return
+    complaint = carried_out(asked, study)
     with told_aside(asked.format == "json"):
-        console.print(study.question, style="bold", markup=False)
-        complaint = make_missing(study, asked.root, asked.means)
         scores = _scores(study, asked.root)
     rows = skill_rows(bottleneck(gather(study, asked.root)), scores)
     found = correlation(rows)

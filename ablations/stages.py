@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from ablations.arms import Arm, Injection
 from ablations.parse import first_error
 from workbench.adapters import kept_misfit
-from workbench.edits import Edit, Replace, SetTune, edited
+from workbench.edits import Edit, NoProprioception, Replace, SetTune, edited
 from workbench.errors import unknown
 from workbench.objectives.facts import facts
 from workbench.spec import SLOTS, Frozen, Lora, SlotName, Spec
@@ -72,9 +72,9 @@ def spec_of(stage: Arm | Injection, base: Spec, owner: str) -> Spec:
 
 
 def _unreached(objective: str) -> tuple[Edit, ...]:
-    """An objective that reads the encoder alone trains nothing else."""
+    """An objective that reads the encoder alone trains nothing else; none is helped by the robot's state."""
     reached = facts(objective).reaches
-    return tuple(SetTune(slot=slot, tune=Frozen()) for slot in SLOTS if slot not in reached)
+    return (*(SetTune(slot=slot, tune=Frozen()) for slot in SLOTS if slot not in reached), NoProprioception())
 
 
 def sources(spec: Spec) -> Iterator[str]:

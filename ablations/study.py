@@ -1,6 +1,6 @@
 """A study: one TOML file that says what is asked, of which model, with which arms; and the runs that this means."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from ablations.arms import Arm, Contrast, Injection, Seeds
 from ablations.matched import as_large, check_parameters, step_flops, trained
 from ablations.parse import first_error
 from ablations.played import check_arm, check_data, with_played
+from ablations.rungs import check_screen
 from ablations.stages import INJECTION, begun, check_sources, in_order, reached, sources, spec_of, spelt_out
 from workbench.benchmarks.contract import Protocol
 from workbench.errors import unknown
@@ -35,8 +36,9 @@ class Study(Value):
     """The whole question as a value.
 
     `matched` is what is equal for every arm that does not change its own steps: the `steps`, or the `operations` of the
-    whole training, so that an arm whose steps are cheaper makes more of them. What injections and arms say with `after`
-    is spelt out as edits.
+    whole training, so that an arm whose steps are cheaper makes more of them. With `screen`, arms that compete are
+    halved before they are run in full (`ablations/halving.py`). What injections and arms say with `after` is spelt out
+    as edits.
     """
 
     name: Name
@@ -47,6 +49,7 @@ class Study(Value):
     budget: Budget
     compute: Compute = Compute()
     matched: Literal["steps", "operations"] = "steps"
+    screen: bool = False
     seeds: Seeds = (0,)
     injections: dict[str, Injection] = {}
     arms: tuple[Arm, ...] = Field(min_length=1)
@@ -91,7 +94,9 @@ class Study(Value):
         self._distinct()
         self._disjoint()
         for arm in self.arms:
-            check_arm(arm, self.protocol)
+            check_arm(arm, self.protocol, self.base)
+        if self.screen:
+            check_screen(self.protocol, [*self.seeds, *(seed for arm in self.arms for seed in arm.seeds or ())])
         return self
 
     def budget_of(self, arm: Arm) -> Budget:
@@ -136,7 +141,7 @@ class Study(Value):
 
     @property
     def selection(self) -> Protocol:
-        """What learning rates are chosen on: as many episodes as are reported, and none of them."""
+        """What learning rates and arms are chosen on: as many episodes as are reported, and none of them."""
         return self.protocol.model_copy(update={"split": "selection"})
 
     def _distinct(self) -> None:
@@ -157,8 +162,8 @@ class Study(Value):
     def _disjoint(self) -> None:
         """Injection, finetuning and evaluation must not share an initial state."""
         splits = {"evaluation": self.protocol.split}
-        if any(arm.learning_rates for arm in self.arms):
-            splits["the choice of a learning rate"] = self.selection.split
+        if self.screen or any(arm.learning_rates for arm in self.arms):
+            splits["the choice of arms" if self.screen else "the choice of a learning rate"] = self.selection.split
         injected = {f"injections.{name}.data": injection.data for name, injection in self.injections.items()}
         for name, data in {"data": self.data, **injected}.items():
             if isinstance(data, Expert):
@@ -175,7 +180,8 @@ class Wanted:
     """One run that a study wants: `arm` is the arm's name, or `injection:<name>`.
 
     `rate` is the learning rate that is tried, where the arm has several; `chooses` marks its play on the selection
-    episodes, which are for choosing and never reported.
+    episodes, which are for choosing and never reported. `rung` is the share of the arm's steps ("a quarter") that a
+    rung of successive halving makes.
     """
 
     id: str
@@ -184,6 +190,7 @@ class Wanted:
     plan: Plan
     rate: float | None = None
     chooses: bool = False
+    rung: str = ""
 
 
 def injection_plan(study: Study, name: str) -> Inject:
@@ -209,16 +216,17 @@ def _resolved(study: Study, spec: Spec) -> Spec:
     return spec
 
 
-def wanted(study: Study) -> list[Wanted]:
+def wanted(study: Study, without: Collection[str] = ()) -> list[Wanted]:
     """Every run of the study, each once: injections in the order of their chains, trainings, then plays of policies.
 
-    Where no arm is the trained model that an evaluation plays, its training is listed as `<arm> (training)`.
+    Arms `without` have none. Where no arm is the trained model that an evaluation plays, its training is listed as
+    `<arm> (training)`.
     """
     runs: list[Wanted] = []
     for name in in_order(study.base, study.injections):
         plan = injection_plan(study, name)
         runs.append(Wanted(run_id(plan), INJECTION + name, plan.seed, plan))
-    runs += [run for arm in study.arms for run in arm_runs(study, arm)]
+    runs += [run for arm in study.arms if arm.name not in without for run in arm_runs(study, arm)]
     order = {Inject: 0, Finetune: 1, Replay: 2, Evaluate: 2}
     once: dict[str, Wanted] = {}
     for run in sorted(runs, key=lambda run: (order[type(run.plan)], run.arm.endswith(TRAINING))):

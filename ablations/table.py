@@ -37,7 +37,8 @@ class Figure(Value):
 class ArmRow(Value):
     """One arm. `facts` is what the ledger says of its slots; `failed` maps a seed to the reason why its run stopped.
 
-    `iqm` is the interquartile mean over seeds and tasks (arXiv:2108.13264), null on one seed.
+    `dropped`: successive halving did not run it in full, and `facts` says after what. `iqm` is the interquartile mean
+    over seeds and tasks (arXiv:2108.13264), null on one seed.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ArmRow(Value):
     iqm: Figure | None = None
     failed: dict[int, str]
     missing: tuple[int, ...]
+    dropped: bool = Field(default=False, exclude_if=lambda value: not value)
 
     @property
     def figure(self) -> Figure | None:
@@ -67,7 +69,8 @@ class ContrastRow(Value):
     `p_adjusted` is adjusted over all rows of its kind: by Holm for declared contrasts, by Benjamini and Hochberg for
     exploratory ones. `equivalent`: shown to lie within ±5 points (TOST). `mcnemar` is the exact p within each seed;
     `paired` is false where the two arms have no training seed in common. `improvement` is how often a training of a is
-    better than one of b on a task (arXiv:2108.13264), null where an arm has one seed.
+    better than one of b on a task (arXiv:2108.13264), null where an arm has one seed. `dropped` names the arms that
+    successive halving did not run in full.
     """
 
     name: str
@@ -84,6 +87,7 @@ class ContrastRow(Value):
     paired: bool
     mcnemar: dict[int, float]
     improvement: Figure | None = None
+    dropped: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @property
     def figure(self) -> Figure | None:
@@ -204,7 +208,7 @@ class Table(Value):
     """One study, one answer. `bottleneck` is the slot that the rule names, null where it names none.
 
     `injections` are signals by their gain, largest first, then negative controls by theirs. `exploratory` contrasts
-    were not declared: they are hints. `shares` add up to what both inputs together carry. `cells` is the interval of
+    were not declared: they are hints. `shares` add up to what all inputs together carry. `cells` is the interval of
     every success rate.
     `published` is what papers found elsewhere; it is left out where nobody asked for it.
     """

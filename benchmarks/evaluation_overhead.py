@@ -71,7 +71,14 @@ class StandIn(RowEnv):
 class Still(Player):
     """Looks at nothing and does nothing."""
 
-    def act(self, pixels_BHWC: np.ndarray, instructions: list[str], *, noise: Sequence[torch.Generator]) -> np.ndarray:
+    def act(
+        self,
+        pixels_BHWC: np.ndarray,
+        instructions: list[str],
+        *,
+        noise: Sequence[torch.Generator],
+        state_BS: np.ndarray | None = None,
+    ) -> np.ndarray:
         return np.zeros((len(instructions), CHUNK, len(RULES.actions)))
 
 

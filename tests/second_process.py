@@ -11,8 +11,8 @@ from torch import nn
 
 from workbench.errors import RunFailed
 from workbench.training import group
-from workbench.training.distributed import HERE, joined
-from workbench.training.group import Group
+from workbench.training.distributed import HERE
+from workbench.training.group import Group, joined
 
 SIZES = ((2, 2), (1,), (2,), (1,), (2,))
 BUCKET = 3

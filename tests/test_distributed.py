@@ -22,6 +22,7 @@ from second_process import talk
 from test_fit import bits
 from torch import nn
 
+from workbench import provenance
 from workbench.benchmarks.contract import Protocol
 from workbench.collect import collect
 from workbench.errors import NotFinite, UserError
@@ -29,7 +30,7 @@ from workbench.execute import execute
 from workbench.plan import Budget, Compute, Expert, Finetune, Inject, run_id
 from workbench.record import Record, collected_folder, open_record
 from workbench.spec import Frozen, LastBlocks, Lora, Slot, Spec
-from workbench.training import distributed, fit
+from workbench.training import distributed, fit, group
 from workbench.training.checkpoint import Keeper
 from workbench.training.distributed import HERE, hired
 from workbench.training.group import ALONE, ProcessLost
@@ -38,7 +39,7 @@ from workbench.training.train import Training
 from workbench.weights import read_weights
 
 DATA = Expert(tasks=("reach",), episodes=4)
-BUDGET = Budget(steps=20, batch=5, warmup_steps=3, learning_rate=3e-4)
+BUDGET = Budget(steps=10, batch=5, warmup_steps=3, learning_rate=3e-4)
 PROTOCOL = Protocol.model_validate({"tasks": ["reach"], "initial_states": 1})
 HEAD = Slot(module="flow-matching", weights="random")
 REGRESSION, FLOW, DROPOUT = "a regression on a frozen encoder", "a flow, all trained", "dropout"
@@ -115,14 +116,15 @@ def test_two_processes_make_the_same_steps_as_one_and_those_of_two_pieces_bit_fo
 
 
 def executed(plan: Finetune, root: Path, report: Callable[[str, int, int], None] = lambda *told: None) -> None:
-    """With a checkpoint after each step; can be called in a new process."""
+    """With a checkpoint after each step; can be called in a new process, and while somebody commits something."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(provenance, "revision", lambda: "0123456789ab")
         patch.setattr(fit, "Keeper", partial(Keeper, share=1e9, first_seconds=0))
         execute(plan, root, report)
 
 
 def kill_others(stage: str, done: int, total: int) -> None:
-    if (stage, done) == ("training", 12):
+    if (stage, done) == ("training", 7):
         for pid in followers(os.getpid()):
             os.kill(pid, signal.SIGKILL)
 
@@ -134,7 +136,7 @@ def test_a_run_that_lost_its_processes_goes_on_in_two_or_in_one_to_the_same_bits
     two, one = plan_of(DROPOUT, processes=2), plan_of(DROPOUT, accumulate=2)
     first = multiprocessing.get_context("spawn").Process(target=executed, args=(two, copy), daemon=True)
     first.start()
-    assert first.pid and until(lambda: len(read(copy / run_id(two) / "log.jsonl")) >= 6, seconds=120)
+    assert first.pid and until(lambda: len(read(copy / run_id(two) / "log.jsonl")) >= 3, seconds=120)
     [second] = followers(first.pid)
     first.kill()
     assert until(lambda: not alive(second))
@@ -142,9 +144,10 @@ def test_a_run_that_lost_its_processes_goes_on_in_two_or_in_one_to_the_same_bits
         executed(two, copy, kill_others)
     assert followers(os.getpid()) == [] and not (copy / run_id(two) / "result.json").exists()
     (copy / run_id(two)).rename(copy / run_id(one))
-    execute(one, copy)
+    executed(one, copy)
     again = open_record(copy, run_id(one))
-    assert len(again.result["resumed"]) == 2 and 5 <= again.result["resumed"][0] < again.result["resumed"][1] <= 12
+    assert len(again.result["resumed"]) == 2 and 2 <= again.result["resumed"][0] < again.result["resumed"][1] <= 7
+    assert again.result["processes"] == [2, 2, 1]
     assert again.result["checkpoints_refused"] == [] and bits(again) == bits(done(one, root))
 
 
@@ -156,7 +159,7 @@ def read(log: Path) -> list[str]:
 def test_gradients_are_summed_and_a_process_that_falls_silent_is_not_waited_for_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(distributed, "PATIENCE", timedelta(seconds=5))
+    monkeypatch.setattr(group, "PATIENCE", timedelta(seconds=5))
     monkeypatch.setattr(distributed, "COMMAND", ("-P", "-c", "import second_process; second_process.main()"))
     heard: Any = None
     with pytest.raises(ProcessLost, match="None of them ended"), hired(plan_of(FLOW, processes=2), tmp_path) as both:

@@ -28,5 +28,5 @@ def test_every_field_and_value_of_an_arm_is_on_the_page():
     edits = [edit.model_fields["edit"].default for edit in get_args(get_args(Edit)[0])]
     for name in (*Arm.model_fields, *inputs, *ready_made()):
         assert re.search(rf"`{name}(`| =)", PAGE), name
-    assert all(f'{{ edit = "{edit}", slot' in PAGE for edit in edits)
+    assert all(f'{{ edit = "{edit}"' in PAGE for edit in edits)
     assert "`extends = " in PAGE and "`--set PATH=VALUE`" in PAGE and "`data.mishaps`" in PAGE

@@ -57,7 +57,12 @@ class Shadow(Player):
     playing: np.ndarray
 
     def act(
-        self, pixels_BHWC: np.ndarray, instructions: Sequence[str], *, noise: Sequence[torch.Generator]
+        self,
+        pixels_BHWC: np.ndarray,
+        instructions: Sequence[str],
+        *,
+        noise: Sequence[torch.Generator],
+        state_BS: np.ndarray | None = None,
     ) -> np.ndarray:
         rows = np.flatnonzero(self.playing)
         assert len(pixels_BHWC) == len(instructions) == len(rows)
@@ -139,6 +144,7 @@ def test_only_the_asked_number_of_actions_of_a_chunk_is_executed(player):
             instructions: Sequence[str],
             *,
             noise: Sequence[torch.Generator],
+            state_BS: np.ndarray | None = None,
         ) -> np.ndarray:
             asked.append(len(instructions))
             still = np.zeros((len(instructions), CHUNK, 7))
@@ -240,7 +246,9 @@ def test_a_policy_that_is_asked_for_something_else_in_mid_chunk_looks_again_firs
     monkeypatch.setattr("workbench.restarts.open_env", lambda protocol, count: env)
 
     class Witness(Player):
-        def act(self, pixels_BHWC: np.ndarray, instructions: list[str], *, noise: object) -> np.ndarray:
+        def act(
+            self, pixels_BHWC: np.ndarray, instructions: list[str], *, noise: object, state_BS: object = None
+        ) -> np.ndarray:
             told.append((int(env.age[0]), instructions[0]))
             return np.zeros((1, CHUNK, 7))
 

@@ -12,7 +12,7 @@ import torch
 from demonstrations import episodes, write
 from safetensors.torch import load_file
 
-from ablations.estimate import work_of
+from ablations.estimate import efforts
 from ablations.study import wanted
 from workbench.backbones.registry import EMBEDDED
 from workbench.benchmarks.contract import Protocol
@@ -292,8 +292,9 @@ def test_demonstrations_are_shuffled_by_the_seed_of_the_run(root, monkeypatch):
 
 def test_a_run_records_what_it_had_to_compute_and_what_it_computed(small_run):
     result, plan = small_run.record.result, small_run.plan
-    [work] = work_of([run for run in wanted(small_run.study) if run.plan == plan])
-    assert work is not None
+    [effort] = efforts([run for run in wanted(small_run.study) if run.plan == plan])
+    assert effort is not None
+    work = effort.work
     assert (result["required_flops"], result["executed_flops"]) == (work.required, work.executed)
     assert result["waste"] == pytest.approx(work.waste, abs=1e-4) and 0 < result["mfu"] < 1.5
     spent = result["training_seconds_of"]

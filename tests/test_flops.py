@@ -11,13 +11,14 @@ from test_slots import folder  # noqa: F401  # a fixture
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ablations.estimate import work_of
+from ablations.estimate import efforts
 from ablations.study import wanted
 from ablations.study_file import read_study
 from workbench.actions import Actions
 from workbench.backbones.contract import Backbone
 from workbench.build import build
-from workbench.count import step_flops, training_cost
+from workbench.count import step_cost, training_cost
+from workbench.plan import Compute
 from workbench.policy import Policy
 from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Norms, Slot, SlotName, Spec, Tune
 from workbench.training.adapt import adapt
@@ -165,7 +166,8 @@ def test_a_step_on_the_cpu_is_counted_with_its_attention():
 
 def test_checkpointing_is_waste():
     spec = tuned()
-    plain, twice = (step_flops(spec, chunk=K, batch=B, actions=Actions(), checkpointing=on) for on in (False, True))
+    computes = (Compute(gradient_checkpointing=on) for on in (False, True))
+    plain, twice = (step_cost(spec, chunk=K, batch=B, actions=Actions(), compute=c).work for c in computes)
     assert plain.required == twice.required and plain.waste < 1.01 and 1.2 < twice.waste < 1.34
 
 
@@ -207,9 +209,9 @@ def test_a_step_that_is_counted_has_the_gradients_of_one_that_is_not():
 def test_no_arm_of_modality_executes_a_twentieth_more_than_it_needs():
     waste = {}
     runs = [run for run in wanted(read_study("modality")) if run.seed == 0]
-    for run, work in zip(runs, work_of(runs), strict=True):
-        assert work is not None
-        waste[run.arm] = work.waste
+    for run, effort in zip(runs, efforts(runs), strict=True):
+        assert effort is not None
+        waste[run.arm] = effort.work.waste
     assert len(waste) == 22
     assert 0.99 < min(waste.values()) and max(waste.values()) <= 1.05, waste
 
@@ -226,9 +228,3 @@ def test_the_rate_of_matrix_products_is_measured_once_and_shortly():
 def test_a_model_whose_masks_are_looked_at_is_outlined_too(folder: Callable[[str], str], family: str):  # noqa: F811
     cost = training_cost(tuned(folder(family)), chunk=K, batch=B, actions=Actions())
     assert cost.step_flops > 10**7
-
-
-def test_a_large_model_is_counted_without_being_made(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("workbench.count.REAL", 10**5)
-    work = step_flops(tuned(), chunk=K, batch=B, actions=Actions())
-    assert work.waste == 1  # on the meta device attention is not fused

@@ -28,10 +28,18 @@ class Witness(Player):
     """Writes down what it is given and stays where it is."""
 
     def __init__(self) -> None:
-        self.__dict__.update(mean_colour=COLOUR, tasks=("reach the red block",), given=[])
+        self.__dict__.update(mean_colour=COLOUR, tasks=("reach the red block",), proprioception=None, given=[])
         self.__dict__["policy"] = type("Policy", (), {"head": type("Head", (), {"chunk": 2})})
 
-    def act(self, pixels_BHWC: np.ndarray, instructions: list[str], *, noise: Sequence[torch.Generator]) -> np.ndarray:
+    def act(
+        self,
+        pixels_BHWC: np.ndarray,
+        instructions: list[str],
+        *,
+        noise: Sequence[torch.Generator],
+        state_BS: np.ndarray | None = None,
+    ) -> np.ndarray:
+        assert state_BS is None
         self.__dict__["given"].append((pixels_BHWC.copy(), tuple(instructions)))
         return np.tile([0.3, 0.3, 0, 0, 0, 0, -1], (len(instructions), 2, 1))
 

@@ -89,7 +89,7 @@ def test_every_kind_of_value_in_a_study_is_looked_at():
     assert names == {
         *("Study", "Arm", "Injection", "Contrast", "Spec", "Slot", "Frozen", "Full", "Lora", "LastBlocks", "Norms"),
         *("SetTune", "Replace", "Reinit", "SetRate", "Inputs", "Budget", "Compute", "Protocol", "Expert", "Folder"),
-        "Augmentation",
+        *("Augmentation", "NoProprioception"),
     }
     assert all(issubclass(model, Value) for model in reachable(Study))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workbench.benchmarks.contract import Protocol, Start
+from workbench.benchmarks.contract import SPLIT_SEEDS, Protocol, Start
 from workbench.benchmarks.env import BenchmarkEnv
 from workbench.benchmarks.registry import open_env
 from workbench.benchmarks.rules import rules_of
@@ -128,6 +128,17 @@ def test_demonstrations_become_a_dataset_and_a_policy_is_trained_and_played(root
     assert {one.steps for one in record.outcomes()} == {24}
     assert len(record.result["action_statistics"]["mean"]) == 4
     assert sorted(path.suffix for path in (record.folder / "films").iterdir()) == [".mp4", ".mp4"]
+
+
+def test_the_state_at_play_is_the_one_that_is_stored(root: Path, env: BenchmarkEnv):
+    dataset = open_any(collected_folder(root, RECIPE))
+    starts = [Start(task, state, SPLIT_SEEDS["finetune"]) for task in TASKS for state in range(RECIPE.episodes)]
+    assert dataset.state_names == env.rules.state == ("x", "y", "z", "gripper")
+    stored = [dataset.episode(index).state for index in range(len(starts))]
+    for start, state in zip(starts, stored, strict=True):
+        observation, _ = env.reset(options={"starts": [start, None]})
+        assert np.array_equal(observation["agent_pos"][0], state[0])
+    assert len({state[10].tobytes() for state in stored}) == len(starts)
 
 
 def test_a_folder_of_its_demonstrations_says_what_its_gripper_is(root: Path):

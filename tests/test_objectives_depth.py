@@ -16,7 +16,9 @@ from encoders.registry import build_encoder
 from workbench.backbones.contract import Backbone
 from workbench.build import build
 from workbench.collect import collect
+from workbench.data.contract import Episode
 from workbench.data.lerobot import open_dataset
+from workbench.data.lerobot_write import write_dataset
 from workbench.errors import UserError
 from workbench.objectives.contract import Given, Objective
 from workbench.objectives.depth import FLOOR, Depth
@@ -25,7 +27,7 @@ from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import build_objective
 from workbench.plan import Budget, Expert
 from workbench.policy import Policy
-from workbench.scene import DEPTH_SIDE, Scenes
+from workbench.scene import DEPTH, DEPTH_SIDE
 from workbench.spec import SLOTS, Spec
 from workbench.training.imitate import ActionScale
 from workbench.training.train import train
@@ -82,11 +84,11 @@ def every(moments: Moments) -> Signals:
 
 
 class Permuted(Signals):
-    """Moments beside the scenes of others."""
+    """Moments beside the depth of others."""
 
     @property
-    def scenes(self) -> Scenes:
-        return super().scenes.pick(self._others())
+    def depth_BSS(self) -> Tensor:
+        return super().depth_BSS[self._others()]
 
     def _others(self) -> np.ndarray:
         return np.random.default_rng(self.frames).permutation(len(self.frames))
@@ -218,6 +220,49 @@ def test_depth_needs_data_that_say_how_far_things_are(given: Given, folder: Path
     plain = Moments(dataset.frames(range(2)), scale, state=state, backbone=given.backbone)
     with pytest.raises(UserError, match="collect them with privileged = true"):
         build_objective("depth", Given(given.policy, given.backbone, plain, CHUNK), seed=0)
+
+
+def with_depth(folder: Path, given: Given, values: int) -> Moments:
+    """Noise whose data set has a depth column of its own, and tells of no things."""
+    random = np.random.default_rng(5)
+    column = {DEPTH: random.uniform(0.4, 0.9, (3, 5, values)).astype(np.float32)}
+    written = [
+        Episode(
+            image=random.integers(0, 256, (5, 64, 64, 3), dtype=np.uint8),
+            state=random.normal(size=(5, 4)).astype(np.float32),
+            action=random.uniform(-1, 1, (5, 7)).astype(np.float32),
+            instruction="reach the red block",
+            extra={name: values[episode] for name, values in column.items()},
+        )
+        for episode in range(3)
+    ]
+    names = {DEPTH: [f"part{index}" for index in range(values)]}
+    axes, joints = [f"action{index}" for index in range(7)], [f"state{index}" for index in range(4)]
+    write_dataset(folder, written, fps=10, robot_type="any", action_names=axes, state_names=joints, extra_names=names)
+    dataset = open_dataset(folder)
+    scale, state = ActionScale(dataset.statistics["action"]), dataset.statistics["observation.state"]
+    return Moments(dataset.frames(range(3)), scale, state=state, backbone=given.backbone)
+
+
+def test_a_data_sets_own_depth_is_learned_whatever_its_size_and_without_a_simulator(given: Given, folder: Path):
+    moments = with_depth(folder / "own", given, 81)
+    own = Given(given.policy, given.backbone, moments, CHUNK)
+    objective, batch = build_objective("depth", own, seed=0), batch_of(moments, 8)
+    assert isinstance(objective, Depth)
+    metres_BSS = objective.wanted_BSS(batch) * objective.std_SS + objective.mean_SS
+    own_BSS = moments.frames.extra[DEPTH][list(batch.frames)].reshape(8, 9, 9)
+    np.testing.assert_allclose(metres_BSS.numpy(), own_BSS, atol=1e-5)
+    assert loss_of(*taught("depth", own, repeat(batch), steps=30, rate=1e-2), batch) < 0.7 * loss_of(
+        objective, given.policy, batch
+    )
+    with pytest.raises(UserError, match="no column"):
+        _ = moments.scenes
+
+
+def test_a_depth_column_that_is_no_square_is_refused(given: Given, folder: Path):
+    own = Given(given.policy, given.backbone, with_depth(folder / "oblong", given, 6), CHUNK)
+    with pytest.raises(UserError, match="has 6 values a frame, and a map has S × S"):
+        build_objective("depth", own, seed=0)
 
 
 def test_the_teacher_is_the_encoder_that_is_named(given: Given, teacher: str):

@@ -83,6 +83,7 @@ OTHER: dict[type[Value], dict[str, Any]] = {
         "gradient_checkpointing": True,
         "accumulate": 2,
         "processes": 2,
+        "sharding": "full",
     },
     Expert: {
         "tasks": ("lift",),

@@ -1,85 +1,30 @@
 """Questions of every skill: true in the simulator's own terms, of every kind of answer, the same for a generator."""
 
-import copy
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from tables import tables
+from skilled import Moment, Seen, seen
 
 from workbench.backbones.registry import load_backbone
-from workbench.benchmarks.contract import Start
-from workbench.benchmarks.tabletop.privileged import PRIVILEGED_NAMES
-from workbench.benchmarks.tabletop.tasks import FAMILIES, Goal, expert, thing_name
-from workbench.benchmarks.tabletop.world import CAMERA, STEP, Layout, World
-from workbench.data.contract import Frames
+from workbench.benchmarks.tabletop.tasks import expert
+from workbench.benchmarks.tabletop.world import CAMERA, STEP, World
 from workbench.errors import UserError
-from workbench.pretraining.questions import BINS, place
-from workbench.scene import DEPTH_SIDE, read_scenes
-from workbench.skills.contract import Known, Turn
+from workbench.objectives.facts import facts, spelled
+from workbench.pretraining.questions import BINS
+from workbench.scene import DEPTH_SIDE
+from workbench.skills.contract import Turn
 from workbench.skills.facts import SKILLS, skill_names, taught
 from workbench.skills.places import paligemma_place, places, written_place
 from workbench.skills.registry import ASK
 
-TURNS = 400
 MOVES = {"right": (0, 1), "left": (0, -1), "away": (1, 1), "closer": (1, -1), "up": (2, 1), "down": (2, -1)}
 
 
-@dataclass(frozen=True)
-class Moment:
-    """The physics that one frame shows."""
-
-    data: Any
-    layout: Layout
-    goal: Goal
-
-
-@dataclass(frozen=True)
-class Seen:
-    known: Known
-    world: World
-    moments: list[Moment]
-
-    def turns(self, skill: str, *, seed: int = 0, count: int = TURNS) -> Iterator[tuple[Moment, Turn]]:
-        """Questions about frames in turn, each beside the physics of the first frame that its picture shows."""
-        random = np.random.default_rng(seed)
-        for index in range(count):
-            turn = ASK[skill](self.known, index % len(self.moments), random)
-            yield self.moments[turn.rows[0]], turn
-
-    def top(self, moment: Moment, name: str) -> np.ndarray:
-        names = [thing_name(moment.layout, thing) for thing in range(len(moment.layout.colours))]
-        return self.world.tops(moment.data)[names.index(name)]
-
-
-@pytest.fixture(scope="module")
-def seen() -> Iterator[Seen]:
-    """Two episodes of each task family by its expert, physics kept beside the frames."""
-    env, moments, columns, rows = tables(1), list[Moment](), list[dict[str, np.ndarray]](), list[tuple]()
-    starts = [Start(task, state, 3) for task in FAMILIES for state in range(2)]
-    for episode, start in enumerate(starts):
-        observation, _ = env.reset(options={"starts": [start]})
-        for step in range(env.horizon(0)):
-            layout, goal, data = env.layouts[0], env.goals[0], env.data[0]
-            assert layout and goal
-            moments.append(Moment(copy.copy(data), layout, goal))
-            columns.append(env.privileged(0))
-            action = env.expert_action(0)
-            rows.append((observation["pixels"][0], observation["agent_pos"][0], action, episode, step))
-            if env.ended(0, bool(env.advance(action[None], np.ones(1, bool))[0])):
-                break
-            observation = env.observe()
-    image, state, action, episode, step = (np.stack(column) for column in zip(*rows, strict=True))
-    said = [moment.goal.instruction for moment in moments]
-    tasks = tuple(dict.fromkeys(said))
-    extra = {name: np.stack([row[name] for row in columns]) for name in PRIVILEGED_NAMES}
-    numbers = np.array([tasks.index(one) for one in said])
-    frames = Frames(image, state, action, episode, step, numbers, tasks, extra, PRIVILEGED_NAMES)
-    yield Seen(Known(frames, read_scenes(frames), place), env.world, moments)
-    env.close()
+@pytest.fixture(name="seen", scope="module")
+def _seen() -> Seen:
+    return seen()
 
 
 def located(answer: str) -> np.ndarray:
@@ -89,8 +34,14 @@ def located(answer: str) -> np.ndarray:
 
 def test_facts_and_functions_have_the_same_names():
     assert list(SKILLS) == list(ASK)
-    assert skill_names("all") == tuple(SKILLS) and skill_names("order") == ("order",)
+    assert skill_names("all") == tuple(SKILLS)[:9] and skill_names("order") == ("order",)
+    assert skill_names("all, size") == (*tuple(SKILLS)[:9], "size") and skill_names("size,order") == ("size", "order")
     assert taught("order, depth") == ("order", "depth") and taught(None) == tuple(SKILLS)
+
+
+def test_several_skills_are_one_objective_however_they_are_spaced():
+    assert spelled("questions:size , order") == "questions:size,order" and spelled("questions:all") == "questions:all"
+    assert facts("questions:colours").control and not facts("questions:colours,size").control
 
 
 def test_an_unknown_skill_is_told_the_nearest_name():
@@ -98,6 +49,8 @@ def test_an_unknown_skill_is_told_the_nearest_name():
         skill_names("pointin")
     with pytest.raises(UserError, match="named twice"):
         taught("depth,depth")
+    with pytest.raises(UserError, match="'depth' is named twice"):
+        skill_names("all,depth")
 
 
 @pytest.mark.parametrize("skill", SKILLS)

@@ -79,6 +79,17 @@ def test_skills_are_scored_on_episodes_that_nothing_else_has():
         skills_study(study, ("depth",), (0,))
 
 
+def test_a_benchmark_that_tells_nothing_is_refused_before_anything_is_collected(tmp_path: Path):
+    with pytest.raises(UserError, match="plays metaworld-mt10, which tells nothing .*: ask a study of tabletop-v1"):
+        show_skills(Asked("metaworld", None, tmp_path, Means(), False, "terminal"), "depth")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_the_study_matches_is_matched_here_too():
+    study = read_study("smoke").model_copy(update={"matched": "operations"})
+    assert skills_study(study, ("size",), (0,)).matched == "operations"
+
+
 def test_the_correlation_of_planted_gains_has_their_sign():
     names = list(SKILLS)[:7]
     rising = planted({name: (0.1 * i, 0.05 * i) for i, name in enumerate(names)})

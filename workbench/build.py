@@ -54,7 +54,8 @@ def build(
             sources[start] = _source(spec, start, seed, compute)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        policy = _assemble(spec, sources, seed, partial(build_head, spec.head.module, chunk=chunk, actions=actions))
+        head_of = partial(build_head, spec.head.module, chunk=chunk, actions=actions, state=spec.proprioception)
+        policy = _assemble(spec, sources, seed, head_of)
     for name in SLOTS:
         slot, weights = policy.get_submodule(name), spec.slot(name).weights
         if weights.startswith("run:") and spec.slot(name).adapters == "merged":

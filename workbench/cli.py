@@ -16,7 +16,8 @@ from workbench.cli_policy import app as policies
 from workbench.cli_runs import app as runs
 from workbench.engines.means import Means
 from workbench.errors import UserError
-from workbench.options import Changes, Engine, Log, Published, Root, StudyName, Workers
+from workbench.launch import one_of_all
+from workbench.options import Changes, Engine, Log, Published, Root, Screen, StudyName, Workers, with_screen
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,6 +54,7 @@ def run(
         str | None, typer.Option(help="Of an existing Ray cluster. Default: RAY_ADDRESS, or a new one here.")
     ] = None,
     changes: Changes = [],  # noqa: B006
+    screen: Screen = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and do nothing.")] = False,
     log: Log = None,
 ) -> None:
@@ -62,6 +64,7 @@ def run(
     """
     from ablations.study_file import read_study
 
+    changes = with_screen(changes, screen)
     if dry_run:
         from ablations.estimate_screen import show_estimate
 
@@ -77,6 +80,7 @@ def plan(
     study: StudyName,
     root: Root = Path("runs"),
     changes: Changes = [],  # noqa: B006
+    screen: Screen = False,
     flops: Annotated[
         bool, typer.Option("--flops", help="Count the operations that each arm's training needs and executes.")
     ] = False,
@@ -88,7 +92,7 @@ def plan(
     """
     from ablations.plan_screen import show_plan
 
-    show_plan(study, root, format, changes, flops=flops)
+    show_plan(study, root, format, with_screen(changes, screen), flops=flops)
 
 
 @app.command()
@@ -96,6 +100,7 @@ def table(
     study: StudyName,
     root: Root = Path("runs"),
     changes: Changes = [],  # noqa: B006
+    screen: Screen = False,
     format: Annotated[
         Literal["terminal", "markdown", "latex", "csv", "json"], typer.Option(help="How to print.")
     ] = "terminal",
@@ -110,7 +115,7 @@ def table(
     """
     from ablations.screen import show_table
 
-    show_table(study, root, format, changes, published=published, cells=cells)
+    show_table(study, root, format, with_screen(changes, screen), published=published, cells=cells)
 
 
 @app.command()
@@ -120,6 +125,7 @@ def report(
     output: Annotated[
         Path | None, typer.Option(help="The HTML file. Default: ROOT/reports/<study>/report.html.")
     ] = None,
+    screen: Screen = False,
     published: Published = False,
 ) -> None:
     """Write STUDY as one HTML page that stands alone: verdict, table, plots, rollouts, ledgers. Runs nothing.
@@ -128,7 +134,7 @@ def report(
     """
     from ablations.report_screen import write_report
 
-    write_report(study, root, output, published=published)
+    write_report(study, root, output, with_screen([], screen), published=published)
 
 
 @app.command()
@@ -217,9 +223,11 @@ def pretrain(
 
 
 def main() -> None:
-    """A user's mistake costs one plain sentence and exit code 2."""
+    """A user's mistake costs one plain sentence and exit code 2. Started by torchrun, one process is the user's."""
     try:
-        app()
+        with one_of_all() as first:
+            if first:
+                app()
     except UserError as error:
         _refuse(str(error))
     except OSError as error:

@@ -81,6 +81,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     image_key: Annotated[str | None, typer.Option(help="Where an observation has its picture.")] = None,
     prompt_key: Annotated[str | None, typer.Option(help="Where it has its instruction.")] = None,
+    state_key: Annotated[str | None, typer.Option(help="Where it has the robot's state, if it is read.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
     token: Annotated[str | None, typer.Option(envvar="WORKBENCH_TOKEN", help="What a client must show.")] = None,
 ) -> None:
@@ -90,4 +91,4 @@ def serve(
     """
     from workbench.screens.serve import Door, serve_policy
 
-    serve_policy(policy, root, device, Door(host, port, token, image_key, prompt_key))
+    serve_policy(policy, root, device, Door(host, port, token, image_key, prompt_key, state_key))

@@ -75,11 +75,20 @@ def open_data(root: Path, data: Data) -> Dataset:
     return dataset
 
 
-def resolved(data: Data) -> Data:
-    """The same data; of a folder, with the digest of its content and the width of its actions filled in."""
+def resolved(data: Data, *, state: int = 0) -> Data:
+    """The same data; of a folder, with the digest of its content and the width of its actions filled in.
+
+    Raises UserError where a policy is to be given so many numbers of the robot's `state`, and the folder has others.
+    """
     if not isinstance(data, Folder):
         return data
     dataset = open_any(Path(data.path).expanduser(), data.camera)
+    if state not in (0, len(dataset.state_names)):
+        raise UserError(
+            f"The robot's state has {len(dataset.state_names)} numbers in {dataset.root} "
+            f"({', '.join(dataset.state_names)}), but the benchmark tells {state}: give other demonstrations, or leave "
+            "base.proprioception out."
+        )
     return data.model_copy(update={"digest": dataset.digest, "actions": len(dataset.action_names)})
 
 

@@ -1,35 +1,36 @@
-"""What a spec costs before it is run: its policy is outlined, or made with random weights, and one step counted."""
+"""What a spec costs before it is run: its policy is outlined, and one step of it counted. No weights are read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
 from workbench.actions import Actions
 from workbench.backbones.contract import Backbone
 from workbench.build import build
+from workbench.compute import Place
+from workbench.outline import Outline
 from workbench.plan import Compute
 from workbench.policy import Policy
 from workbench.spec import Spec, with_random_weights
 from workbench.training.adapt import adapt
-from workbench.training.flops import Work, training_flops
+from workbench.training.flops import Work, executed_flops, required_flops
 from workbench.training.imitate import Batch, imitation_loss
+from workbench.training.memory import Memory, Watch, adamw_bytes, step_bytes, weights_of
+from workbench.training.products import ATTENTION_ONCE, Counter
 
 BYTES = 4  # of a stored weight: float32
-REAL = 5 * 10**7
-"""Parameters of a model whose step is really made in order to count it: seconds of one core."""
 
 
 @dataclass(frozen=True)
 class Cost:
     """Parameters that are trained, bytes of the stored weights, and operations of one optimiser step.
 
-    `step_flops` are those of forward and backward pass as torch counts them, a multiplication and an addition as two.
+    `step_flops` are those of forward and backward pass where nothing is computed twice and the sequence is read as a
+    whole, a multiplication and an addition as two: studies that match arms by them have ids that depend on it.
     """
 
     trainable: int
@@ -37,69 +38,109 @@ class Cost:
     step_flops: int
 
 
-class _Unpadded(TorchDispatchMode):
-    """Answers where a mask without values is asked whether all of it is set: yes, since all instructions are alike."""
+@dataclass(frozen=True)
+class StepCost:
+    """What an optimiser step computes, and what training holds at its peak."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default and args[0].is_meta and args[0].dtype == torch.bool:
-            return True
-        return func(*args, **(kwargs or {}))
-
-
-@contextmanager
-def _outline(
-    spec: Spec, chunk: int, actions: Actions, *, device: str = "meta", compute: Compute | None = None
-) -> Iterator[tuple[Policy, Backbone]]:
-    spec = with_random_weights(spec)
-    with torch.device(device), _Unpadded():
-        policy, backbone = build(spec, 0, chunk=chunk, root=Path(), compute=compute or Compute(), actions=actions)
-        adapt(policy, spec, seed=0)
-        yield policy, backbone
+    work: Work
+    memory: Memory
 
 
 def trainable_parameters(spec: Spec, *, chunk: int, actions: Actions) -> int:
     """Trainable parameters of `spec`; weights are never read, only shapes count."""
-    with _outline(spec, chunk, actions) as (policy, _):
-        return sum(p.numel() for p in policy.parameters() if p.requires_grad)
+    policy, _ = _shape(spec, chunk, actions, Compute())
+    return sum(p.numel() for p in policy.parameters() if p.requires_grad)
 
 
 def training_cost(spec: Spec, *, chunk: int, batch: int, actions: Actions) -> Cost:
     """What training `spec` in batches of `batch` costs; nothing is computed."""
-    with _outline(spec, chunk, actions) as (policy, backbone):
-        frames = _frames(policy, backbone, chunk, batch, actions)
-        with FlopCounterMode(display=False) as counter:
-            torch.stack(list(imitation_loss(policy, frames).values())).sum().backward()
-        parameters = list(policy.parameters())
+    policy, backbone = _shape(spec, chunk, actions, Compute())
+    policy.language.prefix_once = False
+    with _outlined(policy) as outline, Counter(ATTENTION_ONCE) as counter:
+        frames = _frames(policy, backbone, outline, chunk, batch, actions)
+        torch.stack(list(imitation_loss(policy, frames).values())).sum().backward()
+    parameters = list(policy.parameters())
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
-    return Cost(trainable, BYTES * sum(p.numel() for p in parameters), counter.get_total_flops())
+    return Cost(trainable, BYTES * sum(p.numel() for p in parameters), counter.total)
 
 
-def step_flops(spec: Spec, *, chunk: int, batch: int, actions: Actions, checkpointing: bool = False) -> Work:
-    """What one step of imitation needs at least, and what it computes; weights are random.
+def step_cost(
+    spec: Spec,
+    *,
+    chunk: int,
+    batch: int,
+    actions: Actions,
+    compute: Compute = Compute(),  # noqa: B008  # a frozen value
+) -> StepCost:
+    """What one step of imitation needs at least, what it computes, and what it takes in memory; nothing is computed.
 
-    The step is really made, on the CPU, with the kernels that a run there has. Of a model with more parameters than
-    `REAL` it is outlined on the meta device, so that fused attention's second look at its scores is not counted.
-    `checkpointing` is the plan's.
+    The kernels are the CPU's, as is the memory that they ask for. Memory is that of one of the plan's processes, which
+    computes its pieces of a batch one after the other; operations are those of the whole batch.
     """
-    with _outline(spec, chunk, actions) as (policy, _):
-        device = "cpu" if sum(p.numel() for p in policy.parameters()) <= REAL else "meta"
-    compute = Compute(gradient_checkpointing=checkpointing)
-    with (
-        _outline(spec, chunk, actions, device=device, compute=compute) as (policy, backbone),
-        torch.random.fork_rng(devices=[]),  # a head may draw
-    ):
-        frames = _frames(policy, backbone, chunk, batch, actions)
-        return training_flops(policy, frames, lambda frames: imitation_loss(policy, frames))
+    policy, backbone = _shape(spec, chunk, actions, _here(compute))
+    spot = Place(torch.device("cpu"), _precision(compute))
+
+    def loss(frames: Batch) -> dict[str, Tensor]:
+        with spot.autocast():
+            return dict(imitation_loss(policy, frames))
+
+    def frames(rows: int) -> Batch:
+        return _frames(policy, backbone, outline, chunk, rows, actions)
+
+    Place(torch.device("meta"), spot.dtype).settle(policy)
+    policy.places = {}
+    with _outlined(policy) as outline:
+        whole = frames(batch)
+        required = sum(slot.total for slot in required_flops(policy, lambda: loss(whole)).values())
+        with Watch() as watch:
+            whole = frames(batch)
+            executed = executed_flops(lambda: loss(whole))
+        policy.zero_grad()
+        held = watch.peak
+        if compute.pieces > 1:
+            rows = -(-batch // compute.pieces)
+            held = step_bytes(lambda: [frames(rows) for _ in range(min(compute.accumulate, 2))], loss)
+    return StepCost(Work(required, executed), Memory(weights_of(policy), adamw_bytes(policy), held))
 
 
-def _frames(policy: Policy, backbone: Backbone, chunk: int, batch: int, actions: Actions) -> Batch:
-    """Black pictures and one instruction, on the device of the policy."""
-    side = policy.vision.card.side
-    frames = Batch(
-        torch.zeros(batch, side, side, 3, dtype=torch.uint8),
+def _shape(spec: Spec, chunk: int, actions: Actions, compute: Compute) -> tuple[Policy, Backbone]:
+    """On the meta device: shapes, and nothing that could be computed."""
+    spec = with_random_weights(spec)
+    with torch.device("meta"):
+        policy, backbone = build(spec, 0, chunk=chunk, root=Path(), compute=compute, actions=actions)
+        adapt(policy, spec, seed=0)
+    return policy, backbone
+
+
+@contextmanager
+def _outlined(policy: Policy) -> Iterator[Outline]:
+    outline = Outline()
+    outline.take(policy)
+    with torch.random.fork_rng(devices=[]), outline:  # a head may draw
+        yield outline
+
+
+def _here(compute: Compute) -> Compute:
+    """What of it changes a step on the CPU. Kernels that only a GPU has save what fused attention saves here."""
+    attention = "auto" if compute.attention == "flash_attention_2" else compute.attention
+    return Compute(gradient_checkpointing=compute.gradient_checkpointing, attention=attention)
+
+
+def _precision(compute: Compute) -> torch.dtype:
+    """What is computed in where the plan is carried out: on the GPU that it names, even if there is none here."""
+    gpu = compute.device.startswith("cuda") or (compute.device == "auto" and torch.cuda.device_count() > 0)
+    low = compute.dtype == "bfloat16" or (compute.dtype == "auto" and gpu)
+    return torch.bfloat16 if low else torch.float32
+
+
+def _frames(policy: Policy, backbone: Backbone, outline: Outline, chunk: int, batch: int, actions: Actions) -> Batch:
+    """Pictures, actions and a robot's state without numbers, and one instruction."""
+    side, token = policy.vision.card.side, policy.head.state_token
+    return Batch(
+        outline.empty(batch, side, side, 3, dtype=torch.uint8),
         backbone.tokenize(["reach the red block"] * batch),
-        torch.zeros(batch, chunk, actions.width),
+        outline.empty(batch, chunk, actions.width),
         torch.zeros(batch, chunk, dtype=torch.bool),
         (),
+        state_BS=None if token is None else outline.empty(batch, token.in_features),
     )
-    return frames.to(next(policy.parameters()).device)

@@ -1,4 +1,4 @@
-"""How an arm differs from its base: edits of one slot each, as values."""
+"""How an arm differs from its base: edits of one slot each, or of what the policy is given, as values."""
 
 from functools import reduce
 from typing import Annotated, Literal, assert_never
@@ -43,10 +43,18 @@ class SetRate(Value):
     factor: float = Field(gt=0)
 
 
-Edit = Annotated[SetTune | Replace | Reinit | SetRate, Field(discriminator="edit")]
+class NoProprioception(Value):
+    """The policy is not given the robot's state, nor trained with it."""
+
+    edit: Literal["no-proprioception"] = "no-proprioception"
+
+
+Edit = Annotated[SetTune | Replace | Reinit | SetRate | NoProprioception, Field(discriminator="edit")]
 
 
 def _changed(spec: Spec, edit: Edit) -> Spec:
+    if isinstance(edit, NoProprioception):
+        return spec.model_copy(update={"proprioception": 0})
     slot = spec.slot(edit.slot)
     match edit:
         case SetTune():

@@ -1,6 +1,5 @@
 """One run: seed → build → train → evaluate → record. Called in a worker process, or directly."""
 
-import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from workbench.disjoint import check_disjoint
 from workbench.errors import RunFailed
 from workbench.evaluate import Played, Player, in_manifest_order, play_expert
 from workbench.film import write_films
+from workbench.peak import forget_peak, peak_mib
 from workbench.plan import Evaluate, Finetune, Inject, Plan, Replay, needs, run_id
 from workbench.player import player_of
 from workbench.provenance import command, hardware, machine, now
@@ -30,7 +30,7 @@ from workbench.record import (
 )
 from workbench.restarts import play
 from workbench.training.distributed import hired
-from workbench.training.effort import effort, pace
+from workbench.training.effort import GpuPeak, effort, first_step_bytes, memory, pace
 from workbench.training.fit import Fit
 from workbench.training.ready import ready
 from workbench.weights import save_weights
@@ -42,7 +42,7 @@ Report = Callable[[str, int, int], None]
 def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: None) -> None:
     """Carry out `plan` and write its record under `root`. A run that met NaN is recorded as failed."""
     check_disjoint(plan, root, run=run_id(plan))
-    began, started, folder = time.perf_counter(), now(), begin(root, plan)
+    began, started, folder, forgotten = time.perf_counter(), now(), begin(root, plan), forget_peak()
     try:
         for id in needs(plan):
             if error := open_record(root, id).error:
@@ -58,7 +58,7 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
                 assert_never(plan)
     except RunFailed as error:
         result = {"error": f"{type(error).__name__}: {error}", "episodes": 0}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    peak = peak_mib() if forgotten else None
     result |= {"seconds": round(time.perf_counter() - began, 3), "process_peak_mib": peak, "machine": machine()}
     result["provenance"] = {"command": command(), "began": started, "ended": now(), "hardware": hardware()}
     report(RECORDING, 1, 1)
@@ -69,10 +69,12 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
 def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) -> dict[str, Any]:
     with hired(plan, root) as group:
         start = ready(plan, root, group)
+        step = first_step_bytes(plan, start)
         counted = effort(plan, start)
         policy, backbone, lesson, spot = start.policy, start.backbone, start.lesson, start.spot
-        fit = Fit(plan, policy, lesson, spot, folder, group)
+        fit, gpus = Fit(plan, policy, lesson, spot, folder, group), GpuPeak(policy.places.values())
         fitted = fit.run(lambda done: report("training", done, plan.budget.steps))
+        held = memory(start, step, fit.training.state()) | gpus.as_json()
     samples = plan.budget.steps * plan.budget.batch
     result: dict[str, Any] = {
         "weights_sha256": save_weights(policy, folder),
@@ -89,11 +91,15 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         "training_seconds": round(fitted.seconds.total, 3),
         "training_seconds_of": {name: round(value, 3) for name, value in asdict(fitted.seconds).items()},
         **counted,
+        **held,
         **pace(counted, start, samples=samples, seconds=fitted.seconds.total),
         "resumed": fitted.resumed,
         "checkpoints_refused": fitted.refused,
+        **({"processes": fitted.processes} if plan.compute.pieces > 1 else {}),
         "episodes": 0,
     }
+    if start.proprioception:
+        result["state_statistics"] = start.proprioception.statistics.to_json()
     if start.features:
         start.features.close()
         result["features"] = {"computed": start.features.computed, "reused": start.features.reused}
@@ -104,7 +110,7 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
     if isinstance(plan, Finetune):
         if plan.inputs.instruction == "task-id":
             result["tasks"] = list(start.tasks)
-        player = Player(policy, backbone, start.scale, start.colour, spot, start.tasks)
+        player = Player(policy, backbone, start.scale, start.colour, spot, start.tasks, start.proprioception)
         result |= _played(play(player, plan.protocol, plan.inputs), plan.protocol, folder, report)
     return result
 

@@ -1,10 +1,10 @@
-"""What a policy is given in place of what the camera sees and the user says: the input side of an ablation.
+"""What a policy is given in place of what it sees, is told and feels: the input side of an ablation.
 
 For training, a whole data set is changed once. At play each episode is changed by itself, from its own start alone, so
 that it does not depend on which others are played beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import assert_never
 
@@ -15,11 +15,22 @@ from workbench.benchmarks.env import BenchmarkEnv
 from workbench.data.contract import Frames
 from workbench.errors import UserError
 from workbench.plan import Inputs
+from workbench.proprioception import Proprioception
 from workbench.spec import digest
 
 
-def for_training(frames: Frames, inputs: Inputs, *, mean_colour: np.ndarray, seed: int) -> Frames:
-    """Demonstrations as a policy sees them that is trained without what `inputs` take away."""
+def for_training(
+    frames: Frames,
+    inputs: Inputs,
+    *,
+    mean_colour: np.ndarray,
+    seed: int,
+    proprioception: Proprioception | None = None,
+) -> Frames:
+    """Demonstrations as a policy sees them that is trained without what `inputs` take away.
+
+    With `proprioception` their state is as it is told to the policy, else it stays as it is stored.
+    """
     first_N = frames.first_N
     starts_M, episode_N = np.unique(first_N, return_inverse=True)
     said = [frames.tasks[frames.task_index[start]] for start in starts_M]
@@ -30,7 +41,8 @@ def for_training(frames: Frames, inputs: Inputs, *, mean_colour: np.ndarray, see
     task_index = np.array([place[sentence] for sentence in told])[episode_N]
     other_N = np.roll(starts_M, 1)[episode_N]
     image = _images(frames.image, inputs, mean_colour, first_N=first_N, other_N=other_N)
-    return replace(frames, image=image, task_index=task_index, tasks=tasks)
+    state = _states(frames.state, inputs, proprioception, other_N=other_N) if proprioception else frames.state
+    return replace(frames, image=image, state=state, task_index=task_index, tasks=tasks)
 
 
 def _images(
@@ -49,6 +61,18 @@ def _images(
             raise AssertionError("a plan lets no policy train on noise")
         case _:
             assert_never(inputs.image)
+
+
+def _states(state_NS: np.ndarray, inputs: Inputs, proprioception: Proprioception, *, other_N: np.ndarray) -> np.ndarray:
+    match inputs.proprioception:
+        case "given":
+            return proprioception.scaled(state_NS)
+        case "zero":
+            return np.zeros_like(state_NS)
+        case "other-episode":
+            return proprioception.scaled(state_NS[other_N])
+        case _:
+            assert_never(inputs.proprioception)
 
 
 def _told(inputs: Inputs, said: Sequence[str], index: int, *, tasks: Sequence[str], random: np.random.Generator) -> str:
@@ -93,12 +117,14 @@ class Interventions:
     """The same at play: what each episode's policy is told, and shown.
 
     `tasks` are the sentences that the policy was trained on; `manifest` all episodes that are played.
+    `proprioception` is None for a policy that is not told where the robot is.
     """
 
     inputs: Inputs
     mean_colour: np.ndarray
     tasks: Sequence[str]
     manifest: Sequence[Start]
+    proprioception: Proprioception | None = None
 
     def told(self, env: BenchmarkEnv, start: Start, instruction: str) -> str:
         """What the policy is told in the episode of `start`, whose own sentence is `instruction`."""
@@ -131,9 +157,28 @@ class Interventions:
             return random.integers(0, 256, pixels_HWC.shape, dtype=np.uint8)
         return pixels_HWC if still is None else still
 
+    def unmoved(self, env: BenchmarkEnv, fresh: Mapping[int, Start]) -> Mapping[int, np.ndarray]:
+        """The one state `[S]` that is told all along where these episodes are about to begin, by row.
+
+        None of them where the policy is told where the robot is. Rows may be put elsewhere on the way: begin after it.
+        """
+        if self.proprioception is None or not fresh:
+            return {}
+        match self.inputs.proprioception:
+            case "given":
+                return {}
+            case "zero":
+                return {row: np.zeros(self.proprioception.width, np.float32) for row in fresh}
+            case "other-episode":
+                others = [self._next(fresh[row]) if row in fresh else None for row in range(env.num_envs)]
+                observation, _ = env.reset(options={"starts": others})
+                return {row: self.proprioception.scaled(observation["agent_pos"][row]) for row in fresh}
+            case _:
+                assert_never(self.inputs.proprioception)
+
     def _next(self, start: Start) -> Start:
         if len(self.manifest) < 2:
-            raise UserError("The protocol plays one episode: it cannot be shown another one's picture.")
+            raise UserError("The protocol plays one episode: it cannot be given another one's picture or state.")
         return self.manifest[(self.manifest.index(start) + 1) % len(self.manifest)]
 
 

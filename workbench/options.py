@@ -13,6 +13,9 @@ StudyName = Annotated[str, typer.Argument(help="A TOML file, or the name of one 
 Changes = Annotated[
     list[str], typer.Option("--set", metavar="PATH=VALUE", help="Change a field of the study; repeat for several.")
 ]
+Screen = Annotated[
+    bool, typer.Option("--screen", help="Halve the arms that compete on short runs first: --set screen=true.")
+]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: one a core, at most 2.")
 ]
@@ -22,3 +25,8 @@ Log = Annotated[
     SinkName | None,
     typer.Option(help="Copy what runs wrote to this too; packages: vla-workbench[wandb], [trackio], [tensorboard]."),
 ]
+
+
+def with_screen(changes: list[str], screen: bool) -> list[str]:
+    """`--screen` is the field of the study by that name."""
+    return [*changes, "screen=true"] if screen else changes

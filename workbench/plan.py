@@ -142,7 +142,8 @@ class Compute(Value):
     (non-reentrant) computes the backbone's trained blocks twice instead of keeping what is between them. `device_map`
     puts slots of a model that is too large for one GPU on others (`language = "cuda:1"`). A batch is computed by so
     many `processes` at the same time, on a GPU each or all on the CPU, and by each in `accumulate` pieces one after the
-    other: the same steps, up to rounding and to what drops out.
+    other: the same steps, up to rounding and to what drops out. With `sharding` "full" each process keeps its share of
+    parameters, gradients and optimiser state instead of all of them (FSDP2).
     """
 
     device: Device = "auto"
@@ -152,6 +153,7 @@ class Compute(Value):
     gradient_checkpointing: bool = False
     accumulate: int = later(1, ge=1, le=10**6)
     processes: int = later(1, ge=1, le=1024)
+    sharding: Literal["none", "full"] = later("none")
 
     @model_validator(mode="after")
     def _each_its_own(self) -> "Compute":
@@ -187,17 +189,20 @@ def check_signal(objective: str, data: Data) -> None:
 
 
 class Inputs(Value):
-    """What the policy is given in place of what the camera sees and the user says.
+    """What the policy is given in place of what the camera sees, the user says and the robot feels.
 
     Image: `blank` is the mean colour of the training images; `first-frame` the episode's own first picture all along;
     `other-episode` the first picture of another episode; `noise` is drawn anew for each frame.
     Instruction: `blank` is no words; `wrong` names another block of the same scene; `other-episode` is that of another
     scene; `scrambled` are the same words in random order; `paraphrased` the same in words that no demonstration uses;
     `task-id` is a number for each sentence: the same information without language.
+    Proprioception, of a policy that is given any: `zero` is the mean of the training states; `other-episode` the first
+    state of another episode all along.
     """
 
     image: Literal["seen", "blank", "first-frame", "other-episode", "noise"] = "seen"
     instruction: Literal["given", "blank", "wrong", "other-episode", "scrambled", "paraphrased", "task-id"] = "given"
+    proprioception: Literal["given", "zero", "other-episode"] = later("given")
 
 
 def check_inputs(inputs: Inputs, *, trained: bool) -> None:
@@ -211,6 +216,21 @@ def check_inputs(inputs: Inputs, *, trained: bool) -> None:
         )
     if not trained and inputs.instruction == "task-id":
         raise ValueError("'task-id' means nothing to a policy that was not trained so; train it so too (retrained)")
+
+
+def check_proprioception(spec: Spec, inputs: Inputs, benchmark: str) -> None:
+    """Raises ValueError where the policy is given another state than the benchmark tells, or none that could change."""
+    names = rules_of(benchmark).state
+    if spec.proprioception not in (0, len(names)):
+        raise ValueError(
+            f"proprioception is {spec.proprioception}, but {benchmark} tells {len(names)} numbers of its robot's state "
+            f"({', '.join(names)}): write true in a study, and it is as many"
+        )
+    if inputs.proprioception != "given" and not spec.proprioception:
+        raise ValueError(
+            f"inputs.proprioception is {inputs.proprioception!r}, but the policy is given no state of the robot that "
+            "could be changed: set base.proprioception = true"
+        )
 
 
 class Finetune(Value):
@@ -231,10 +251,13 @@ class Finetune(Value):
     @model_validator(mode="after")
     def _trainable_inputs(self) -> "Finetune":
         check_inputs(self.inputs, trained=True)
+        check_proprioception(self.spec, self.inputs, self.protocol.benchmark)
         return self
 
     @model_validator(mode="after")
     def _divisible(self) -> "Finetune":
+        if self.compute.sharding == "full" and self.compute.processes == 1:
+            raise ValueError("compute.sharding is 'full', but compute.processes is 1: give more, or leave sharding out")
         if self.compute.pieces > self.budget.batch:
             raise ValueError(
                 f"compute.processes × compute.accumulate is {self.compute.pieces}, but a batch has only "
@@ -263,11 +286,13 @@ class Inject(Value):
     def _readable(self) -> "Inject":
         check_signal(self.objective, self.data)
         check_augmentation(self.objective, self.augmentation)
-        if self.compute.pieces > 1:
+        if self.spec.proprioception:
+            raise ValueError("an injection teaches the encoder to see: its policy is given no state of the robot")
+        if self.compute.pieces > 1 or self.compute.sharding == "full":
             raise ValueError(
                 f"compute.processes is {self.compute.processes} and compute.accumulate {self.compute.accumulate}, but "
                 "an injection computes each batch whole (its objective may compare moments within a batch): leave both "
-                "at 1"
+                "at 1, and sharding out"
             )
         return self
 

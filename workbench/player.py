@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,6 +15,7 @@ from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 from workbench.evaluate import Player
 from workbench.plan import Compute, Evaluate, Finetune, Inject, Replay, actions_of
+from workbench.proprioception import proprioception_of
 from workbench.record import Record
 from workbench.spec import Spec, with_random_weights
 from workbench.training.adapt import adapt
@@ -30,10 +32,12 @@ def revive(
     scale: ActionScale,
     mean_colour: list[int],
     tasks: Sequence[str] = (),
+    state: Mapping[str, Any] | None = None,
 ) -> Player:
     """The policy of `spec` with `tensors` in it: every one is replaced, so that no pretrained file is read.
 
-    Raises UserError where the tensors are not those of the spec.
+    `state` are the statistics of the robot's state, as recorded, for a policy that is given it. Raises UserError where
+    they, or the tensors, are not those of the spec.
     """
     bare, spot = with_random_weights(spec), place(compute)
     policy, backbone = build(bare, 0, chunk=chunk, root=Path(), compute=compute, actions=scale.actions)
@@ -43,7 +47,11 @@ def revive(
         policy.load_state_dict(dict(tensors), strict=True)
     except RuntimeError as error:
         raise UserError(f"The weights are not those of this model: {shorten(str(error), 300)}") from error
-    return Player(policy, backbone, scale, np.array(mean_colour, np.uint8), spot, tuple(tasks))
+    colour, proprioception = np.array(mean_colour, np.uint8), None
+    if state is not None:
+        statistics = Statistics.from_json(state, "observation.state")
+        proprioception = proprioception_of(spec, statistics, "the policy's statistics")
+    return Player(policy, backbone, scale, colour, spot, tuple(tasks), proprioception)
 
 
 def training_plan(record: Record) -> Finetune | Inject:
@@ -81,4 +89,5 @@ def player_of(record: Record) -> Player:
         scale=scale,
         mean_colour=record.result["mean_colour"],
         tasks=record.result.get("tasks", ()),
+        state=record.result["state_statistics"] if plan.spec.proprioception else None,
     )

@@ -1,6 +1,7 @@
 """The policy: five slots in data-flow order, the minimal adaptation pipeline of VLM4VLA (arXiv:2601.03309, §3.2).
 
 One learnable query token stands last in the sequence; the head turns the final hidden states into a chunk of actions.
+A policy with proprioception is given the robot's state too, as a token before the query.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from workbench.backbones.contract import Hidden, Language, Words
 from workbench.heads.contract import Head
 from workbench.spec import SLOTS, SlotName
 
-# B batch  N image tokens  T word tokens  S tokens of an answer  D encoder width  E language width
+# B batch  N image tokens  T word tokens  S tokens of an answer, or the state's width  D encoder width  E language width
 
 
 def slot_of(parameter: str) -> SlotName:
@@ -56,16 +57,18 @@ class Policy(nn.Module):
             self.get_submodule(name).eval()
         return self
 
-    def forward(self, image_BHWC: Tensor, words: Words) -> Walk:
-        """From pixels and words to hidden states; `head.loss` or `head.act` takes them from there.
+    def forward(self, image_BHWC: Tensor, words: Words, state_BS: Tensor | None = None) -> Walk:
+        """From pixels, words and the robot's state to hidden states; `head.loss` or `head.act` takes them from there.
 
-        Every slot is given its tensors where `places` says that it is; without places they stay where they are.
+        The state is what `Head.suffix` takes. Every slot is given its tensors where `places` says that it is; without
+        places they stay where they are.
         """
-        return self.walk_on(self._seen(image_BHWC), words)
+        return self.walk_on(self._seen(image_BHWC), words, state_BS)
 
-    def walk_on(self, seen_BND: Tensor, words: Words) -> Walk:
+    def walk_on(self, seen_BND: Tensor, words: Words, state_BS: Tensor | None = None) -> Walk:
         """The same walk from the encoder's tokens on."""
-        return self._walk(seen_BND, words, self.head.query_E[None, None], None)
+        state_BS = None if state_BS is None else self._at("head", state_BS)
+        return self._walk(seen_BND, words, self.head.suffix(state_BS), None)
 
     def read(self, image_BHWC: Tensor, words: Words, answer_BSE: Tensor, mask_BS: Tensor) -> Tensor:
         """Hidden states `[B, 1 + S, E]` behind the words' last token and each token of the embedded answer.

@@ -1,7 +1,8 @@
 """A trained policy as a folder that stands alone: to be kept, shared and played without its run or its backbone.
 
-`config.json` (the spec and how it was made), `model.safetensors`, `statistics.json` (of the actions), `ledger.json`,
-`backbone/` (configuration, tokenizer and processor of the VLM, no weights) and `README.md`, a model card.
+`config.json` (the spec and how it was made), `model.safetensors`, `statistics.json` (of the actions),
+`state_statistics.json` (of the robot's state, where the policy is given it), `ledger.json`, `backbone/` (configuration,
+tokenizer and processor of the VLM, no weights) and `README.md`, a model card.
 """
 
 import json
@@ -28,6 +29,7 @@ from workbench.training.imitate import ActionScale
 from workbench.weights import checked_weights, read_tensors
 
 MODEL = "model.safetensors"
+STATISTICS, STATE_STATISTICS = "statistics.json", "state_statistics.json"
 Level = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -91,7 +93,8 @@ def policy_digest(folder: Path) -> str:
     """Digest of all files of a policy folder that decide how it plays. Raises UserError where it has no weights."""
     if not (folder / MODEL).is_file():
         raise UserError(f"{folder / MODEL} is missing. Copy or save the policy again.")
-    files = [folder / "config.json", folder / MODEL, folder / "statistics.json", *(folder / "backbone").rglob("*")]
+    named = ("config.json", MODEL, STATISTICS, STATE_STATISTICS)
+    files = [*(folder / name for name in named), *(folder / "backbone").rglob("*")]
     return digest({str(path.relative_to(folder)): file_hash(path) for path in files if path.is_file()})
 
 
@@ -107,9 +110,10 @@ def load_policy(folder: Path, *, device: str = "auto") -> tuple[Player, PolicyCo
         chunk=config.chunk,
         compute=config.compute.model_copy(update={"device": device}),
         scale=ActionScale(
-            Statistics.from_json(_read(folder / "statistics.json"), "action"), binary_gripper=config.binary_gripper
+            Statistics.from_json(_read(folder / STATISTICS), "action"), binary_gripper=config.binary_gripper
         ),
         mean_colour=list(config.mean_colour),
+        state=_read(folder / STATE_STATISTICS) if config.spec.proprioception else None,
     )
     return player, config
 
@@ -135,7 +139,9 @@ def _write(record: Record, plan: Finetune | Inject, folder: Path) -> None:
         binary_gripper=actions_of(plan.data).binary_gripper,
     )
     write_json(folder / "config.json", config.model_dump(mode="json"))
-    write_json(folder / "statistics.json", record.result["action_statistics"])
+    write_json(folder / STATISTICS, record.result["action_statistics"])
+    if plan.spec.proprioception:
+        write_json(folder / STATE_STATISTICS, record.result["state_statistics"])
     write_json(folder / "ledger.json", record.ledger())
     source = complete(plan.spec.backbone, weights=False)
     (folder / "backbone").mkdir()

@@ -9,7 +9,7 @@ from workbench.benchmarks.env import BenchmarkEnv
 from workbench.benchmarks.registry import open_env
 from workbench.benchmarks.rules import rules_of
 from workbench.errors import SimulatorFailed
-from workbench.evaluate import Played, Player, check_chunk, play_rounds
+from workbench.evaluate import Played, Player, check_chunk, check_told, play_rounds
 from workbench.plan import Inputs
 
 STUBBORN = 3
@@ -19,6 +19,7 @@ STUBBORN = 3
 def play(player: Player, protocol: Protocol, inputs: Inputs) -> Generator[Played, None, None]:
     """Every episode of the manifest, in the order in which they end."""
     check_chunk(player, protocol)
+    check_told(player, protocol, inputs)
     rows = min(rules_of(protocol.benchmark).rows, len(protocol.manifest()))
     return play_on(lambda: open_env(protocol, rows), player, inputs, [protocol.manifest()])
 

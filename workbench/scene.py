@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import isqrt
 
 import numpy as np
 
@@ -57,6 +58,23 @@ class Scenes:
     def name(self, frame: int, thing: int) -> str:
         """As instructions call it: "red block"."""
         return f"{COLOURS[self.colour_NM[frame, thing]]} {self.kinds[thing]}"
+
+
+def read_depth(frames: Frames) -> np.ndarray:
+    """`[N, S, S]` metres along the view, the top row first: a simulator's, or a data set's own.
+
+    Raises UserError, saying how to get it, where the data have none, and where it is no square map.
+    """
+    if DEPTH not in frames.extra:
+        raise UserError(
+            f"These demonstrations have no column {DEPTH}: collect them with privileged = true, or give a LeRobot data "
+            "set with such a column, S × S metres a frame, row by row."
+        )
+    depth_ND = frames.extra[DEPTH]
+    side = isqrt(depth_ND.shape[1])
+    if side**2 != depth_ND.shape[1]:
+        raise UserError(f"The column {DEPTH} has {depth_ND.shape[1]} values a frame, and a map has S × S of them.")
+    return depth_ND.reshape(len(depth_ND), side, side)
 
 
 def read_scenes(frames: Frames) -> Scenes:

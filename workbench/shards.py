@@ -43,13 +43,14 @@ class FolderPerformer(Performer):
     @contextmanager
     def opened(self) -> Iterator[Play]:
         from workbench.benchmarks.registry import open_env
-        from workbench.evaluate import check_chunk
+        from workbench.evaluate import check_chunk, check_told
         from workbench.plan import Inputs
         from workbench.publish import load_policy
         from workbench.restarts import play_on
 
         player, _ = load_policy(self.folder, device=self.device)
         check_chunk(player, self.protocol)
+        check_told(player, self.protocol, Inputs())
         manifest, fed = self.protocol.manifest(), deque[Sequence[Start]]()
         size = round_size(len(manifest), rules_of(self.protocol.benchmark).rows)
         episodes = play_on(lambda: open_env(self.protocol, size), player, Inputs(), iter(fed.popleft, None))

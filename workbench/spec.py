@@ -139,11 +139,14 @@ class Spec(Value):
     """A backbone and its five slots.
 
     `prompt` is what the user says in the backbone's chat template, `{instruction}` left open; None: its family's own.
-    `contents` are fingerprints of the local files that it names, filled in when a study is planned.
+    `proprioception` is how many numbers of the robot's state the policy is given, 0 for none; a study says `true` for
+    as many as its benchmark tells. `contents` are fingerprints of the local files that it names, filled in when a study
+    is planned.
     """
 
     backbone: str = "embedded"
     prompt: Annotated[str, AfterValidator(_prompt)] | None = later(None)
+    proprioception: int = later(0, ge=0)
     vision: Slot = Slot()
     projector: Slot = Slot()
     embeddings: Slot = Slot()

@@ -9,7 +9,7 @@ from ablations.notation import ABSENT, SCREENING, count, duration, effect, perce
 from ablations.report.beside import beside
 from ablations.table import ArmRow, ContrastRow, Figure, InjectionRow, Table, WholeRow
 
-FAILED, NOT_RUN = "failed", "not run"
+FAILED, NOT_RUN, DROPPED = "failed", "not run", "dropped"
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ def _success(arm: ArmRow) -> str:
     """A failed arm has no success; it is not 0 %."""
     if arm.figure is not None:
         return percent(arm.figure)
+    if arm.dropped:
+        return DROPPED
     return FAILED if arm.failed else NOT_RUN
 
 
@@ -126,6 +128,8 @@ def kind(row: InjectionRow) -> str:
 
 
 def _difference(row: ContrastRow) -> str:
+    if row.dropped:
+        return f"{' and '.join(row.dropped)} {DROPPED}"
     return points(row.figure) if row.paired or row.figure is None else f"{points(row.figure)} unpaired"
 
 
@@ -182,7 +186,7 @@ WHOLE = (
 )
 SHARES = (
     column("input", "name"),
-    column("Shapley share", "share", points, meaning="what it adds to blank inputs, averaged over both orders"),
+    column("Shapley share", "share", points, meaning="what it adds to blank inputs, averaged over all orders"),
     MDE,
 )
 

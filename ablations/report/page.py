@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ablations.bottleneck import bottleneck
 from ablations.curves import Curve, curves
 from ablations.gather import gather
+from ablations.halving import halved, runs_of
 from ablations.published import with_published
 from ablations.report.columns import READING, facts, failures, footnotes
 from ablations.report.page_curves import curves_data, panels
@@ -22,7 +23,7 @@ from ablations.report.page_films import Films, films
 from ablations.report.page_plots import forest, recoveries, success
 from ablations.report.page_runs import ArmView, arm_views, progress
 from ablations.report.page_tables import injections_sheets, other_sheets, published_sheets, slots_sheet, tasks_sheet
-from ablations.study import Study, wanted
+from ablations.study import Study
 from ablations.table import Table
 from workbench.record import find
 
@@ -42,7 +43,7 @@ class Material:
 
 def material(study: Study, root: Path, *, published: bool = False) -> Material:
     """What is recorded of `study` under `root`, and beside it what papers `published`; nothing is run."""
-    runs = wanted(study)
+    runs = runs_of(study, halved(study, root))
     records = {run.id: record for run in runs if (record := find(root, run.plan)) is not None}
     ours = bottleneck(gather(study, root))
     table = with_published(ours) if published else ours

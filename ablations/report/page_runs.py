@@ -107,7 +107,8 @@ def _title(run: Wanted) -> str:
     """What tells a run from the others of its arm."""
     words = [f"Seed {run.seed}", run.plan.kind]
     words += [f"learning rate {run.rate:g}"] if run.rate is not None else []
-    words += ["only to choose the learning rate"] if run.chooses else []
+    words += [f"{run.rung} of the steps, only to choose arms"] if run.rung else []
+    words += ["only to choose the learning rate"] if run.chooses and not run.rung else []
     return " · ".join(words)
 
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ablations.notation import ABSENT, SCREENING, percent
-from ablations.report.columns import EVIDENCE, FAILED, FREEZING, NOT_RUN, PUBLISHED, Column, Section, sections
+from ablations.report.columns import DROPPED, EVIDENCE, FAILED, FREEZING, NOT_RUN, PUBLISHED, Column, Section, sections
 from ablations.table import ArmRow, Figure, Table
 from ablations.verdict import BOTTLENECK
 
-KINDS = {ABSENT: "absent", FAILED: "failed", NOT_RUN: "absent", BOTTLENECK: "clear"}
+KINDS = {ABSENT: "absent", FAILED: "failed", NOT_RUN: "absent", DROPPED: "absent", BOTTLENECK: "clear"}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ def table_csv(table: Table) -> str:
             for column in others:
                 name = (table.study, section.title, first.text(row), column.title)
                 writer.writerow((*name, *_numbers(column.read(row)), column.text(row)))
+    for note in table.notes:
+        writer.writerow((table.study, "Note", "", "", "", "", "", "", note))
     writer.writerow((table.study, "Verdict", "", "", "", "", "", "", table.verdict))
     return out.getvalue()
 

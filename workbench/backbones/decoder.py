@@ -124,7 +124,7 @@ class Decoder(Language):
             attention_mask=layout.mask_BL,
             past_key_values=cache,
             use_cache=True,
-            **{name: tensor_BL[..., length:] for name, tensor_BL in behind.items()},
+            **{name: tensor_BL[..., length:].contiguous() for name, tensor_BL in behind.items()},
         ).last_hidden_state
         return torch.cat([prefix_BPE, suffix_BSE], dim=1)
 

@@ -7,15 +7,18 @@ from workbench.engines.contract import Engine
 from workbench.engines.local import carry_out, default_workers
 from workbench.engines.means import Means
 from workbench.errors import UserError
+from workbench.launch import launched
 
 
 def engine(means: Means) -> Engine:
     """Raises UserError where the engine's packages are missing, and where an address means nothing to it."""
     if means.address is not None and means.engine != "ray":
         raise UserError(f"--address is that of a Ray cluster, but the engine is {means.engine}: add --engine ray.")
+    if launched() and (means.engine != "local" or (means.workers or 1) > 1):
+        raise UserError("Processes that torchrun started compute one run at a time: leave --engine and --workers out.")
     match means.engine:
         case "local":
-            return partial(carry_out, workers=means.workers or default_workers())
+            return partial(carry_out, workers=1 if launched() else means.workers or default_workers())
         case "ray":
             from workbench.engines import ray
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from workbench.backbones.contract import Hidden
 
 # B batch  L positions of the sequence  E language width  K action steps  A action dimensions, a binary gripper last
+# S state width
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ Drawn = tuple[Tensor, ...]
 class Head(nn.Module, ABC):
     """Reads the hidden states of a sequence that ends with the query and gives `chunk` (K) actions at once.
 
+    `state_token` turns the robot's state into one more token, which stands before the query; None: the policy is not
+    given any.
+
     The query's learned start, `query_E`, begins as the embedding that it is given (prompt tuning, arXiv:2104.08691,
     §3.2), not at zero: an RMSNorm of nearly zero has a slope of a thousand, and its gradient drowned all others under
     the clipping.
@@ -35,6 +39,21 @@ class Head(nn.Module, ABC):
         super().__init__()
         self.chunk = chunk
         self.query_E = nn.Parameter(query_E.detach().clone())
+        self.state_token: nn.Linear | None = None
+
+    def suffix(self, state_BS: Tensor | None) -> Tensor:
+        """What the language model is told last: `[1, 1, E]`, the query, or `[B, 2, E]`, the state and the query.
+
+        `state_BS` is float32, of mean 0 and standard deviation 1 over the demonstrations. Raises ValueError where it
+        lacks, or where the head does not take any.
+        """
+        query_11E = self.query_E[None, None]
+        if (self.state_token is None) != (state_BS is None):
+            raise ValueError(f"this policy {'needs the' if self.state_token else 'is given no'} state of the robot")
+        if self.state_token is None or state_BS is None:
+            return query_11E
+        state_B1E = self.state_token(state_BS.to(self.query_E.dtype))[:, None].to(self.query_E.dtype)
+        return torch.cat([state_B1E, query_11E.expand(len(state_BS), -1, -1)], dim=1)
 
     @abstractmethod
     def draw(self, action_BKA: Tensor) -> Drawn:

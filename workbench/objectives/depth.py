@@ -16,7 +16,6 @@ from workbench.objectives.contract import Given, Objective
 from workbench.objectives.dense import Dense, grid_of
 from workbench.objectives.moments import Signals
 from workbench.policy import Policy
-from workbench.scene import DEPTH_SIDE
 
 # B moments  N frames of the data  S values a side of a depth map
 
@@ -29,23 +28,23 @@ class Depth(Objective):
 
     The mean map has a loss of about 1. Squared as the masked image is: L1 is content with the median, which is the
     empty table at nearly every place. After 200 steps of 32 moments it left 0.67 of held-out squares, and squares 0.39.
+    The map is the simulator's, or a data set's own column of another size.
     """
 
     def __init__(self, given: Given) -> None:
         super().__init__()
-        sizes = given.sizes
-        detail = ceil(DEPTH_SIDE / max(1, grid_of(sizes.tokens)))
-        self.tell = nn.Sequential(nn.LayerNorm(sizes.dim), Dense(sizes, 1, detail=detail, coarse=DEPTH_SIDE))
-        depth_NSS = given.moments.scenes.depth_NSS
+        sizes, depth_NSS = given.sizes, given.moments.depth_NSS
+        self.side = depth_NSS.shape[-1]
+        detail = ceil(self.side / max(1, grid_of(sizes.tokens)))
+        self.tell = nn.Sequential(nn.LayerNorm(sizes.dim), Dense(sizes, 1, detail=detail, coarse=self.side))
         self.mean_SS = nn.Buffer(torch.from_numpy(depth_NSS.mean(axis=0)), persistent=False)
         self.std_SS = nn.Buffer(torch.from_numpy(np.maximum(depth_NSS.std(axis=0), FLOOR)), persistent=False)
 
     def loss(self, policy: Policy, signals: Signals) -> Mapping[str, Tensor]:
         told_B1TT = self.tell(policy.vision(signals.image_BHWC)).float()
-        told_BSS = functional.adaptive_avg_pool2d(told_B1TT, DEPTH_SIDE).squeeze(1)
+        told_BSS = functional.adaptive_avg_pool2d(told_B1TT, self.side).squeeze(1)
         return {"depth": functional.mse_loss(told_BSS, self.wanted_BSS(signals))}
 
     def wanted_BSS(self, signals: Signals) -> Tensor:
         """The depth maps, standardised."""
-        depth_BSS = torch.from_numpy(signals.scenes.depth_NSS).to(signals.device)
-        return (depth_BSS - self.mean_SS) / self.std_SS
+        return (signals.depth_BSS - self.mean_SS) / self.std_SS

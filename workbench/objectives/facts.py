@@ -13,6 +13,7 @@ from workbench.errors import UserError, unknown
 from workbench.objectives.fast_settings import is_settings, read_settings
 from workbench.objectives.rows import OBJECTIVES, Facts
 from workbench.skills.facts import SKILLS, is_file, skill_names
+from workbench.skills.facts import spelled as spelled_skills
 from workbench.spec import SLOTS
 
 
@@ -89,6 +90,7 @@ def _term(text: str) -> Term:
         raise UserError(f"The objective {name!r} needs {wanted} behind a colon: {name}:…")
     if name == "questions" and not is_file(choice):
         skill_names(choice)
+        choice = spelled_skills(choice)
     if _has_settings(name, choice):
         choice = str(read_settings(choice))
     return Term(factor, name, choice)

@@ -13,10 +13,10 @@ from workbench.backbones.contract import Backbone, Words
 from workbench.data.contract import Frames
 from workbench.data.statistics import Normalisation, Statistics, normalise
 from workbench.objectives.augmented import Augmented, draw_augmented
-from workbench.scene import Scenes, read_scenes
+from workbench.scene import Scenes, read_depth, read_scenes
 from workbench.training.imitate import ActionScale, shuffled_rows
 
-# B moments  H, W pixels  K steps  A action dimensions  S state width
+# B moments  N frames  H, W pixels  K steps  A action dimensions  S state width, or values a side of a depth map
 
 
 class Moments:
@@ -37,6 +37,11 @@ class Moments:
     def scenes(self) -> Scenes:
         """What is where in each frame. Raises UserError where the data do not say."""
         return read_scenes(self.frames)
+
+    @cached_property
+    def depth_NSS(self) -> np.ndarray:
+        """Metres to each part of each frame. Raises UserError where the data do not say."""
+        return read_depth(self.frames)
 
     def batches(
         self, size: int, *, seed: int, device: torch.device, augmentation: Augmentation = UNCHANGED, skip: int = 0
@@ -129,6 +134,11 @@ class Signals:
     def scenes(self) -> Scenes:
         """What is where in each picture. Raises UserError where the data do not say."""
         return self.source.scenes.pick(self.rows_B.numpy())
+
+    @property
+    def depth_BSS(self) -> Tensor:
+        """How far away each part of each picture is, metres. Raises UserError where the data do not say."""
+        return torch.from_numpy(self.source.depth_NSS[self.rows_B.numpy()]).to(self.device)
 
     @property
     def words(self) -> Words:

@@ -105,12 +105,12 @@ OBJECTIVES: dict[str, Facts] = {
         privileged=True,
     ),
     "questions": Facts(
-        does="answers to questions of one skill",
+        does="answers to questions of some skills",
         reads=("places",),
         reaches=SAID,
         paper="arXiv:2601.03309, §4.3",
         privileged=True,
-        choice="a skill, or a file of questions",
+        choice="skills with commas between, or a file of questions",
     ),
     "distillation": Facts(
         does="the features of another encoder",

@@ -49,9 +49,10 @@ async def _serve(policy: "ServedPolicy", door: Door, tally: "Tally") -> None:
         host = f"[{door.host}]" if ":" in door.host else door.host
         console.print(f"{policy.name}: chunks of {policy.chunk} actions of {policy.dimensions} numbers", markup=False)
         for path, client in CLIENTS.items():
-            picture, prompt = door.image_key or client.keys.image, door.prompt_key or client.keys.prompt
+            keys = client.read_at(door)
+            read = ", ".join((keys.image, keys.prompt, *([keys.state] if policy.state else [])))
             address = f"ws://{host}:{port_of(server)}{path}"
-            console.print(f"{client.name:<9} {address}  reads {picture}, {prompt}", markup=False, soft_wrap=True)
+            console.print(f"{client.name:<9} {address}  reads {read}", markup=False, soft_wrap=True)
         asked = "no token: this machine only" if door.token is None else "a token is asked for"
         console.print(f"{asked}; Ctrl-C stops", markup=False)
         with console.status("") as status:

@@ -24,6 +24,7 @@ class Door:
     token: str | None = field(default=None, repr=False)
     image_key: str | None = None
     prompt_key: str | None = None
+    state_key: str | None = None
 
     def __post_init__(self) -> None:
         if self.token is not None and len(self.token) < SHORTEST_TOKEN:

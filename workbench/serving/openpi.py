@@ -17,19 +17,21 @@ from workbench.serving.refusal import Refused
 from workbench.serving.tally import Tally
 
 PATH = "/"
-KEYS = Keys(image="observation/image", prompt="prompt")
+KEYS = Keys(image="observation/image", prompt="prompt", state="observation/state")
 """As openpi's LIBERO client names them."""
 
 
 async def converse(connection: ServerConnection, policy: ServedPolicy, keys: Keys, tally: Tally) -> None:
     facts = {"policy": policy.name, "chunk": policy.chunk, "action_dim": policy.dimensions}
     facts |= {"image_key": keys.image, "prompt_key": keys.prompt}
+    if policy.state:
+        facts |= {"state_key": keys.state, "state_dim": policy.state}
     await connection.send(packed(facts, markers="bytes"))
     noise, before = policy.noise(), {}
     async for data in connection:
         began = time.perf_counter()
         try:
-            answer = await policy.act(keys.read(unpacked(data)), noise)
+            answer = await policy.act(keys.read(unpacked(data), policy.state), noise)
         except Refused as error:
             tally.refuse(str(error))
             await connection.send(str(error))

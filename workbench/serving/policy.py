@@ -27,15 +27,19 @@ class Answer:
 class ServedPolicy:
     """A player that acts for many connections, in one thread of its own, in the order in which they ask.
 
-    `executed` actions of each chunk are what a client plays that is given one at a time.
+    `executed` actions of each chunk are what a client plays that is given one at a time; `state` is how many numbers of
+    the robot's state it has to be told, 0 for none.
     """
 
     def __init__(self, player: Player, name: str, *, executed: int | None):
         self.name = name
         self._player = player
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="policy")
+        told = player.proprioception
+        self.state = 0 if told is None else told.width
         grey_HWC = np.broadcast_to(player.mean_colour, (64, 64, 3)).copy()
-        self.chunk, self.dimensions = self._act(Seen(grey_HWC, "wait"), self.noise()).actions_KA.shape
+        first = Seen(grey_HWC, "wait", None if told is None else told.statistics.mean)
+        self.chunk, self.dimensions = self._act(first, self.noise()).actions_KA.shape
         self.executed = min(executed or self.chunk, self.chunk)
 
     @staticmethod
@@ -58,7 +62,11 @@ class ServedPolicy:
 
     def _act(self, seen: Seen, noise: torch.Generator) -> Answer:
         began = time.perf_counter()
-        (actions_KA,) = self._player.act(seen.image_HWC[None].copy(), [seen.instruction], noise=[noise])
+        told, state_BS = self._player.proprioception, None
+        if told is not None and seen.state_S is not None:
+            state_BS = told.scaled(seen.state_S[None])
+        image_BHWC = seen.image_HWC[None].copy()
+        (actions_KA,) = self._player.act(image_BHWC, [seen.instruction], noise=[noise], state_BS=state_BS)
         if not np.isfinite(actions_KA).all():
             raise FloatingPointError("actions that are not finite")
         return Answer(actions_KA, 1000 * (time.perf_counter() - began))

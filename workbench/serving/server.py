@@ -37,6 +37,11 @@ class Client:
     keys: Keys
     converse: Callable[[ServerConnection, ServedPolicy, Keys, Tally], Awaitable[None]]
 
+    def read_at(self, door: Door) -> Keys:
+        """The keys that are read: its own, or those of the door in their place."""
+        own = self.keys
+        return Keys(door.image_key or own.image, door.prompt_key or own.prompt, door.state_key or own.state)
+
 
 CLIENTS = {
     openpi.PATH: Client("openpi", openpi.KEYS, openpi.converse),
@@ -92,7 +97,7 @@ def _admit(connection: ServerConnection, request: Request, *, door: Door) -> Res
 async def _talk(connection: ServerConnection, *, policy: ServedPolicy, door: Door, tally: Tally) -> None:
     assert connection.request is not None
     client = CLIENTS[urlsplit(connection.request.path).path]
-    keys = Keys(image=door.image_key or client.keys.image, prompt=door.prompt_key or client.keys.prompt)
+    keys = client.read_at(door)
     peer = connection.remote_address  # None where it has gone again already
     name = f"{client.name} client {peer[0]}:{peer[1]}" if peer else f"{client.name} client"
     tally.came(name)

@@ -21,7 +21,7 @@ from workbench.serving.refusal import Refused, shown
 from workbench.serving.tally import Tally
 
 PATH = "/vla-eval"
-KEYS = Keys(image="images", prompt="task_description")
+KEYS = Keys(image="images", prompt="task_description", state="states")
 VERSION = 1
 TYPES = ("hello", "observation", "episode_start", "episode_end", "error")
 
@@ -82,7 +82,7 @@ class Session:
 
     async def _next(self, observation: dict[str, Any]) -> np.ndarray:
         """The next action `[A]`; every observation is read, also those that only continue a chunk."""
-        seen = self.keys.read(observation)
+        seen = self.keys.read(observation, self.policy.state)
         if not self.left:
             answer = await self.policy.act(seen, self.noise)
             self.left.extend(answer.actions_KA[: self.policy.executed])

@@ -24,8 +24,8 @@ class Turn:
 class Known:
     """The frames of many episodes, what is where in each, and how a place is written (image coordinates → text).
 
-    Frames are the tabletop's: the state is the tip in metres (x right, y away, z up) and the gripper, +1 closed; the
-    action's first three values are its move along these axes, the last its gripper.
+    Frames are the tabletop's, by its one camera: the state is the tip in metres (x right, y away, z up) and the
+    gripper, +1 closed; the action's first three values are its move along these axes, the last its gripper.
     """
 
     frames: Frames

@@ -5,6 +5,8 @@ LLaVA's JSON (arXiv:2304.08485; RoboPoint, arXiv:2406.10721, and others follow i
 the pictures in the file's folder. Robo2VLM-1's parquet (arXiv:2505.15517, its dataset card): `question`, `choices` (a
 list, written out), `correct_answer` (its place in the list) and `image` with its bytes. VQASynth's parquet (the dataset
 card of OpenSpaces): `messages` with a `role` and pieces of `content`, and `images`, of which the first is shown.
+ViCA-322K's JSON (arXiv:2505.12312; its repository's notebook shows a row) is LLaVA's with `video` in place of `image`,
+such as `scannet/scene0000_00.mp4`: an MP4 file or a folder of frames, of which a grid is shown.
 """
 
 import ast
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from workbench.errors import UserError
+from workbench.skills.videos import Video
 
 ERRORS = (KeyError, TypeError, ValueError, IndexError, SyntaxError)
 """What a row of another format raises."""
@@ -26,14 +29,16 @@ ERRORS = (KeyError, TypeError, ValueError, IndexError, SyntaxError)
 
 @dataclass(frozen=True)
 class Written:
-    """One question of a file. `picture` is a path, or the file's own bytes."""
+    """One question of a file. `picture` is a path, the file's own bytes, or a video."""
 
     question: str
     answer: str
-    picture: Path | bytes = field(repr=False)
+    picture: Path | bytes | Video = field(repr=False)
 
     def image(self, side: int) -> np.ndarray:
         """uint8 [side, side, 3], RGB. Raises UserError for a picture that is missing or none."""
+        if isinstance(self.picture, Video):
+            return self.picture.image(side)
         from PIL import Image, UnidentifiedImageError
 
         try:
@@ -59,11 +64,11 @@ def read_questions(file: Path) -> list[Written]:
         except ERRORS as error:
             raise UserError(
                 f"{file}, row {number}: it is in none of the known formats ({type(error).__name__}: {error}): LLaVA's "
-                "image and conversations, Robo2VLM's question, choices, correct_answer and image, or VQASynth's "
-                "messages and images."
+                "image and conversations, ViCA's video and conversations, Robo2VLM's question, choices, correct_answer "
+                "and image, or VQASynth's messages and images."
             ) from error
     if not found:
-        raise UserError(f"{file} holds no question about a picture.")
+        raise UserError(f"{file} holds no question about a picture or a video.")
     return found
 
 
@@ -96,9 +101,11 @@ def _turns(row: Mapping[str, Any], folder: Path) -> Iterator[Written]:
         said = [(part["from"], part["value"]) for part in row["conversations"]]
         if "image" in row:
             yield from _pairs(said, ("human", "gpt"), _picture(row["image"], folder))
+        elif "video" in row:
+            yield from _pairs(said, ("human", "gpt"), Video(_beside(row["video"], folder)))
 
 
-def _pairs(said: list[tuple[str, str]], roles: tuple[str, str], picture: Path | bytes) -> Iterator[Written]:
+def _pairs(said: list[tuple[str, str]], roles: tuple[str, str], picture: Path | bytes | Video) -> Iterator[Written]:
     """What one side asks, and what the other says to it at once."""
     for (who, question), (other, answer) in zip(said, said[1:], strict=False):
         if (who, other) == roles:

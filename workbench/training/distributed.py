@@ -1,4 +1,4 @@
-"""The other processes of a run: started by the one that executes it, and gone with it.
+"""The other processes of a run: started by the one that executes it, and gone with it, unless torchrun started all.
 
 They are interpreters of their own on the same machine. Each builds the same policy from the same plan, computes its
 pieces of every batch, and makes the same steps; only the first has a log, a ledger, checkpoints and weights.
@@ -13,20 +13,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-import torch.distributed as together
 
 from workbench.compute import place
 from workbench.errors import UserError
+from workbench.launch import launched
 from workbench.plan import Finetune, Inject
-from workbench.training.group import ALONE, Group, ProcessLost
+from workbench.training.group import ALONE, Group, ProcessLost, joined
 
-PATIENCE = timedelta(minutes=30)
-"""How long one process waits for another: longer than a large checkpoint takes to be written."""
 HERE = "here"
 """What a process says when it has loaded torch and understood its orders."""
 GRACE = 1.0
@@ -68,8 +65,15 @@ class _Follower:
 def hired(plan: Finetune | Inject, root: Path) -> Iterator[Group]:
     """The group of the plan's processes, of which this is the first; the others end with the block, however it ends.
 
-    Raises `ProcessLost`, naming it, where one of them died, and UserError where there is no GPU for each.
+    Those that torchrun has started are the group, whatever number the plan gives, and remain. Raises `ProcessLost`,
+    naming it, where one of them died, and UserError where there is no GPU for each.
     """
+    if launch := launched():
+        from workbench.training.together import gathered
+
+        with gathered(plan, root, launch) as group:
+            yield group
+        return
     size = plan.compute.processes
     if size == 1:
         yield ALONE
@@ -94,20 +98,6 @@ def hired(plan: Finetune | Inject, root: Path) -> Iterator[Group]:
         finally:
             for follower in followers:
                 follower.end()
-
-
-@contextmanager
-def joined(rank: int, size: int, *, meeting: Path, kind: str) -> Iterator[Group]:
-    """The group of `size` processes that meet through the file `meeting`, seen by number `rank`."""
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # all are on this machine, and nobody else is to join
-    backend = "nccl" if kind == "cuda" else "gloo"
-    together.init_process_group(
-        backend, init_method=meeting.resolve().as_uri(), rank=rank, world_size=size, timeout=PATIENCE
-    )
-    try:
-        yield Group(rank, size, torch.device(kind))
-    finally:
-        together.destroy_process_group()
 
 
 def _hire(rank: int, orders: Mapping[str, Any], variables: Mapping[str, str]) -> _Follower:

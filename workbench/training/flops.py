@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.autograd.graph import saved_tensors_hooks
 
 from workbench.policy import Policy
 from workbench.spec import SLOTS, SlotName
-from workbench.training.products import CPU_ATTENTION, Flops, Tape
+from workbench.training.products import Counter, Flops, Tape
 
 Batch = TypeVar("Batch")
 
@@ -54,10 +54,9 @@ def training_flops(
     """Counts the step that `loss` on `batch` is: forward and backward pass, with the kernels of where the policy is.
 
     Nothing is left of it: gradients are as they were, generators too, and so are the policy's buffers and `changing`
-    (what else a loss moves, such as a teacher). While it counts, all that is multiplied in one forward pass is kept:
-    for a model that needs checkpointing there is `count.step_flops`.
+    (what else a loss moves, such as a teacher). Counting takes no more memory than training.
     """
-    with _untouched([*policy.parameters(), *changing], [*policy.buffers(), *changing]):
+    with untouched([*policy.parameters(), *changing], [*policy.buffers(), *changing]):
         required = required_flops(policy, lambda: loss(batch))
         return Work(sum(slot.total for slot in required.values()), executed_flops(lambda: loss(batch)))
 
@@ -65,7 +64,7 @@ def training_flops(
 def required_flops(policy: Policy, loss: Callable[[], Mapping[str, Tensor]]) -> dict[SlotName, Flops]:
     """The least that a step of `loss` needs in each slot; what is in no slot counts as the head's.
 
-    `loss` is called twice and no gradient is computed: an outline on the meta device will do.
+    `loss` is called twice and no gradient is computed: an outline will do, and nothing is kept for a backward pass.
     """
     whole, share = _traced(policy, loss, suffix_is_trained=True)
     rest, _ = _traced(policy, loss, suffix_is_trained=False)
@@ -79,13 +78,13 @@ def required_flops(policy: Policy, loss: Callable[[], Mapping[str, Tensor]]) -> 
 
 
 def executed_flops(loss: Callable[[], Mapping[str, Tensor]]) -> int:
-    """What forward and backward pass of `loss` compute, as torch counts the kernels that it calls.
+    """What forward and backward pass of `loss` compute, by the kernels that are called.
 
     Gradients are added to what the parameters have.
     """
-    with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+    with Counter() as counter:
         _total(loss()).backward()
-    return counter.get_total_flops()
+    return counter.total
 
 
 @cache
@@ -136,6 +135,7 @@ def _traced(
             hooks.callback(slot.register_forward_hook(leave).remove)
         hooks.callback(setattr, policy.language, "prefix_once", once)
         policy.language.prefix_once = False
+        hooks.enter_context(saved_tensors_hooks(lambda tensor: None, lambda kept: kept))
         total = _total(loss())
     return tape.found(total), share
 
@@ -145,8 +145,11 @@ def _total(parts: Mapping[str, Tensor]) -> Tensor:
 
 
 @contextmanager
-def _untouched(trained: list[Tensor], changing: list[Tensor]) -> Iterator[None]:
-    """Afterwards gradients of the ones, values of the others and all generators are what they were before."""
+def untouched(trained: list[Tensor], changing: list[Tensor]) -> Iterator[None]:
+    """Afterwards gradients of the ones, values of the others and all generators are what they were before.
+
+    The gradients are put aside meanwhile.
+    """
     gradients, values = [tensor.grad for tensor in trained], [tensor.detach().clone() for tensor in changing]
     for tensor in trained:
         tensor.grad = None

@@ -1,4 +1,4 @@
-"""What a process does that another one started to compute a run with: the same steps, and nothing on disk."""
+"""What a process does that another one started to compute a run with: the same steps, and but its shards on disk."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from typing import BinaryIO
 from pydantic import TypeAdapter
 
 from workbench.plan import Finetune, run_id
-from workbench.training.distributed import HERE, joined
+from workbench.training.distributed import HERE
 from workbench.training.fit import Fit
-from workbench.training.group import ProcessLost
+from workbench.training.group import Group, ProcessLost, joined
 from workbench.training.ready import ready
 
 
@@ -28,10 +28,15 @@ def follow(given: BinaryIO) -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody listens any more
     try:
         with joined(orders["rank"], plan.compute.processes, meeting=Path(orders["meeting"]), kind=orders["kind"]) as us:
-            start = ready(plan, root, us)
-            Fit(plan, start.policy, start.lesson, start.spot, root / run_id(plan), us).follow()
+            keep_up(plan, root, us)
     except ProcessLost as error:
         sys.exit(str(error))
+
+
+def keep_up(plan: Finetune, root: Path, group: Group) -> None:
+    """The training of `plan`, beside the first process of `group`."""
+    start = ready(plan, root, group)
+    Fit(plan, start.policy, start.lesson, start.spot, root / run_id(plan), group).follow()
 
 
 def _end_with(line: int) -> None:

@@ -21,7 +21,7 @@ class Batch:
     """B frames: uint8 images, words, action chunks in [-1, 1]; `padded_BK` marks steps beyond the episode's end.
 
     There are no images where `seen_BND` has what a frozen encoder sees in them. `drawn` is what the head would draw for
-    these rows, where it was drawn before.
+    these rows, where it was drawn before. `state_BS` is what a policy with proprioception is told.
     """
 
     image_BHWC: Tensor | None = field(repr=False)
@@ -31,6 +31,7 @@ class Batch:
     frames: tuple[int, ...]
     seen_BND: Tensor | None = field(default=None, repr=False)
     drawn: Drawn | None = field(default=None, repr=False)
+    state_BS: Tensor | None = field(default=None, repr=False)
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(
@@ -41,6 +42,7 @@ class Batch:
             self.frames,
             None if self.seen_BND is None else self.seen_BND.to(device),
             None if self.drawn is None else tuple(each.to(device) for each in self.drawn),
+            None if self.state_BS is None else self.state_BS.to(device),
         )
 
 
@@ -87,16 +89,19 @@ def shuffled_rows(count: int, size: int, *, seed: int, skip: int = 0) -> Iterato
 class Demonstrations:
     """Frames in memory, tokenised once; `batches(seed)` shuffles them anew each epoch, the same for the same seed.
 
-    `skip` leaves the first batches out.
+    `skip` leaves the first batches out. With `proprioception` the frames' states are in the batches, as they are.
     """
 
-    def __init__(self, frames: Frames, scale: ActionScale, *, backbone: Backbone, chunk: int):
+    def __init__(
+        self, frames: Frames, scale: ActionScale, *, backbone: Backbone, chunk: int, proprioception: bool = False
+    ):
         action, padded = frames.chunks(chunk)
         self.image = torch.from_numpy(frames.image)
         self.action = torch.from_numpy(scale.to_policy(action))
         self.padded = torch.from_numpy(padded)
         self.task = torch.from_numpy(frames.task_index)
         self.words = backbone.tokenize(frames.tasks)
+        self.state = torch.from_numpy(frames.state) if proprioception else None
 
     def batches(
         self, size: int, *, seed: int, skip: int = 0, seen: Callable[[Tensor], Tensor] | None = None
@@ -136,6 +141,7 @@ class Demonstrations:
             self.padded[rows],
             tuple(rows.tolist()),
             seen(rows) if seen else None,
+            state_BS=None if self.state is None else self.state[rows],
         )
 
 
@@ -146,8 +152,8 @@ def _seed(*parts: int) -> int:
 
 def imitation_loss(policy: Policy, batch: Batch) -> Mapping[str, Tensor]:
     """The head's loss on the batch's demonstrated actions, where the head is."""
-    seen = batch.seen_BND
-    walk = policy(batch.image_BHWC, batch.words) if seen is None else policy.walk_on(seen, batch.words)
+    seen, told = batch.seen_BND, (batch.words, batch.state_BS)
+    walk = policy(batch.image_BHWC, *told) if seen is None else policy.walk_on(seen, *told)
     there = walk.hidden_BE.device
     drawn = None if batch.drawn is None else tuple(each.to(there) for each in batch.drawn)
     return policy.head.loss(walk.hidden, batch.action_BKA.to(there), batch.padded_BK.to(there), drawn)

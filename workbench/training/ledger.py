@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -83,6 +83,11 @@ def slot_hash(slot: nn.Module) -> str:
     return tensor_hash([*slot.named_parameters(), *slot.named_buffers()])
 
 
+def with_gradient(policy: Policy) -> set[str]:
+    """Names of the parameters whose gradient is not zero."""
+    return {key for key, p in policy.named_parameters() if p.grad is not None and bool(p.grad.any())}
+
+
 class Audit:
     """Watches a training run: open before the first step, `after_backward` each step, `close` after the last.
 
@@ -105,15 +110,15 @@ class Audit:
         """Go on with what an earlier attempt at the same training had seen."""
         self.seen, self.steps = set(state["seen"]), state["steps"]
 
-    def after_backward(self, policy: Policy) -> None:
+    def after_backward(self, policy: Policy, alive: Callable[[Policy], set[str]] = with_gradient) -> None:
         """Raises `LedgerBroken` where a frozen tensor has a gradient, or a trainable one still has none."""
         if self.steps >= WATCHED_STEPS:
             return
         self.steps += 1
-        with_gradient = {key for key, p in policy.named_parameters() if p.grad is not None and bool(p.grad.any())}
-        if leaked := with_gradient - self.trainable:
+        found = alive(policy)
+        if leaked := found - self.trainable:
             raise LedgerBroken(f"frozen parameters have a gradient: {sorted(leaked)}")
-        self.seen |= with_gradient
+        self.seen |= found
         if self.steps == WATCHED_STEPS:
             self._all_seen()
 

@@ -67,14 +67,15 @@ def demonstrations(
     features: Features | None = None,
     group: Group = ALONE,
 ) -> Lesson:
-    """A policy imitates; what a frozen encoder sees may come from `features`.
+    """A policy imitates; what a frozen encoder sees may come from `features`. `frames` are what `for_training` gave.
 
     Where the plan's `compute` divides batches, they come in those pieces that are this process's in `group`.
     """
-    data = Demonstrations(frames, scale, backbone=backbone, chunk=plan.budget.chunk)
+    proprioception = plan.spec.proprioception > 0
+    data = Demonstrations(frames, scale, backbone=backbone, chunk=plan.budget.chunk, proprioception=proprioception)
     batches = data.batches
     if plan.compute.pieces > 1:
-        own = group.pieces(plan.compute.accumulate)
+        own = group.pieces(plan.compute.pieces)
         draw = partial(_draw, policy)
         batches = partial(data.divided, Division(plan.compute.pieces, own, draw))
     return Lesson(

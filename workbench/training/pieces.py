@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from workbench.errors import UserError
 from workbench.heads.contract import Drawn
-from workbench.training.group import Group
+from workbench.training.group import Group, connected
 from workbench.training.train import Computed
 
 
@@ -49,11 +49,12 @@ class Divided:
 class InPieces:
     """The gradients of a `Divided` batch, summed over its pieces and over the processes of `group`.
 
-    Raises UserError where a layer that is trained looks at the batch as a whole.
+    Those of sharded tensors are summed over the processes while they are computed. Raises UserError where a layer that
+    is trained looks at the batch as a whole.
     """
 
     def __init__(self, model: nn.Module, group: Group, devices: Sequence[torch.device]):
-        self.moving = [p for p in model.parameters() if p.requires_grad]
+        self.moving = [p for p in model.parameters() if p.requires_grad and type(p) is nn.Parameter]  # not sharded
         self.group = group
         self.devices = [device for device in dict.fromkeys(devices) if device.type == "cuda"]
         for name, module in model.named_modules():
@@ -67,7 +68,7 @@ class InPieces:
         parts: dict[str, float] = {}
         forward = 0.0
         for piece in batch.pieces:
-            with torch.random.fork_rng(devices=self.devices):
+            with torch.random.fork_rng(devices=self.devices), connected():
                 torch.manual_seed(piece.seed)
                 began = time.perf_counter()
                 found = loss(piece.batch)

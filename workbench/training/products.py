@@ -10,7 +10,7 @@ A factor needs a gradient where it is trained or depends on what is trained, and
 Entries that a mask hides count as any other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,35 @@ CPU_ATTENTION = {
     aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }
 """The kernels on the CPU, which torch's counter does not know."""
+ATTENTION_ONCE = CPU_ATTENTION | {
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: lambda gradient, *factors, **_: 2 * _attention(*factors)
+}
+"""The same, but for the second look at QKᵀ in the backward pass."""
+Formulas = Mapping[Any, Callable[..., int]]
+"""Operations of a kernel, by what it is given and `out_val`, what it gives."""
+
+
+def formulas(attention: Formulas = CPU_ATTENTION) -> Formulas:
+    """Torch's own, and those of attention on the CPU."""
+    return FlopCounterMode(display=False, custom_mapping=dict(attention)).flop_registry
+
+
+class Counter(TorchDispatchMode):
+    """The operations of all kernels that are called under it. Torch's counter has hooks on modules, which keep tensors
+    where blocks are computed twice."""
+
+    def __init__(self, attention: Formulas = CPU_ATTENTION) -> None:
+        super().__init__()
+        self.formulas = formulas(attention)
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func._overloadpacket in self.formulas:
+            self.total += self.formulas[func._overloadpacket](*args, **(kwargs or {}), out_val=made)
+        return made
+
+
 FIRST_FACTOR = {
     aten.mm: 0, aten.bmm: 0, aten.addmm: 1, aten.baddbmm: 1, aten.convolution: 0, aten._grouped_mm: 0,
 }  # fmt: skip
@@ -67,38 +96,48 @@ ATTENTION = "_scaled_dot_product_"
 
 @dataclass(frozen=True)
 class _Product:
-    """What was multiplied in a forward pass, and what it costs if its gradient is asked for."""
+    """What was multiplied in a forward pass, what it costs if its gradient is asked for, and its node in the graph."""
 
     slot: SlotName
     cost: Flops
-    made: Tensor
+    node: Any
 
 
 class Tape(TorchDispatchMode):
-    """The products of the forward pass that is made under it; `slot` is said from outside."""
+    """The products of the forward pass that is made under it; `slot` is said from outside. It keeps the last one."""
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         super().__init__()
-        self.formulas = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION).flop_registry
+        self.formulas = formulas()
         self.parameters = {parameter.untyped_storage()._cdata for parameter in parameters}
         self.products: list[_Product] = []
+        self.last: tuple[SlotName, Flops, Tensor] | None = None
         self.slot: SlotName = "head"
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
         product = func._overloadpacket
         if product in self.formulas:
+            self._note()
             forward = self.formulas[product](*args, **(kwargs or {}), out_val=made)
             first = made[0] if isinstance(made, tuple) else made
-            self.products.append(_Product(self.slot, self._cost(product, forward, args), first))
+            self.last = (self.slot, self._cost(product, forward, args), first)
         return made
+
+    def _note(self) -> None:
+        """The last product, which has its node only after it was handed back."""
+        if self.last:
+            slot, cost, made = self.last
+            self.products.append(_Product(slot, cost, made.grad_fn))
+            self.last = None
 
     def found(self, loss: Tensor) -> dict[SlotName, Flops]:
         """What each slot costs with its gradients; what `loss` does not depend on has none."""
+        self._note()
         nodes = _behind(loss)
         found: dict[SlotName, Flops] = dict.fromkeys(SLOTS, Flops())
         for product in self.products:
-            read = product.made.grad_fn in nodes
+            read = product.node in nodes
             found[product.slot] += product.cost if read else Flops(product.cost.forward)
         return found
 

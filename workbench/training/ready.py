@@ -15,6 +15,7 @@ from workbench.errors import UserError
 from workbench.interventions import for_training
 from workbench.plan import Finetune, Inject, Inputs, actions_of
 from workbench.policy import Policy
+from workbench.proprioception import Proprioception, proprioception_of
 from workbench.stages import keep_adapters
 from workbench.training.adapt import adapt
 from workbench.training.features import Features, open_features
@@ -36,6 +37,7 @@ class Ready:
     colour: np.ndarray
     tasks: tuple[str, ...]
     features: Features | None
+    proprioception: Proprioception | None
 
 
 def ready(plan: Finetune | Inject, root: Path, group: Group = ALONE) -> Ready:
@@ -55,7 +57,9 @@ def ready(plan: Finetune | Inject, root: Path, group: Group = ALONE) -> Ready:
     scale = ActionScale(statistics, binary_gripper=actions.binary_gripper)
     colour, tasks = frames.image.mean(axis=(0, 1, 2)).round().astype(np.uint8), frames.tasks
     inputs = plan.inputs if isinstance(plan, Finetune) else Inputs()
-    frames = for_training(frames, inputs, mean_colour=colour, seed=plan.seed)
+    state = dataset.statistics["observation.state"]
+    proprioception = proprioception_of(plan.spec, state, str(dataset.root))
+    frames = for_training(frames, inputs, mean_colour=colour, seed=plan.seed, proprioception=proprioception)
     adapt(policy, plan.spec, seed=plan.seed)
     keep_adapters(policy, plan.spec, root)
     spot = place(plan.compute)
@@ -68,6 +72,5 @@ def ready(plan: Finetune | Inject, root: Path, group: Group = ALONE) -> Ready:
             plan, policy, frames, scale=scale, backbone=backbone, spot=spot, features=features, group=group
         )
     else:
-        state = dataset.statistics["observation.state"]
         lesson = injection(plan, policy, frames, scale=scale, state=state, backbone=backbone, spot=spot)
-    return Ready(policy, backbone, lesson, spot, dataset, scale, colour, tasks, features)
+    return Ready(policy, backbone, lesson, spot, dataset, scale, colour, tasks, features, proprioception)

@@ -5,7 +5,7 @@ It knows no slots, no arms and no files: it takes a module, batches and a loss, 
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -87,7 +87,7 @@ class Training:
     """A module on its way through `budget`: it can be put down after any step and taken up again, bit for bit.
 
     What of `model` requires a gradient is trained. `rate_of` gives, for a parameter's name, the factor on the learning
-    rate. `compute` turns a batch and a loss into gradients.
+    rate. `compute` turns a batch and a loss into gradients, `clip` bounds their norm and returns what it was.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class Training:
         budget: Budget,
         rate_of: Callable[[str], float] = lambda name: 1.0,
         compute: Callable[[Any, Loss], Computed] = at_once,
+        clip: Callable[[Sequence[nn.Parameter], float], Tensor] = nn.utils.clip_grad_norm_,
     ):
-        self.model, self.budget, self.compute, self.done = model, budget, compute, 0
-        self.moving = [p for p in model.parameters() if p.requires_grad]
-        groups: dict[float, list[nn.Parameter]] = {}
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                groups.setdefault(rate_of(name), []).append(parameter)
-        factors = [{"params": group, "factor": factor} for factor, group in groups.items()]
+        self.model, self.budget, self.compute, self.clip, self.done = model, budget, compute, clip, 0
+        self.moving = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        groups: dict[tuple[float, type], list[nn.Parameter]] = {}
+        for name, parameter in self.moving.items():  # AdamW computes with whole tensors, or with sharded ones
+            groups.setdefault((rate_of(name), type(parameter)), []).append(parameter)
+        factors = [{"params": group, "factor": factor} for (factor, _), group in groups.items()]
         self.optimiser = torch.optim.AdamW(
             factors, lr=budget.learning_rate, weight_decay=budget.weight_decay, fused=True
         )
@@ -131,7 +131,7 @@ class Training:
             found = self.compute(batch, loss)
             if not math.isfinite(found.loss):
                 raise NotFinite(f"loss is not finite at step {index}: {found.parts}, {batch}")
-            norm = float(nn.utils.clip_grad_norm_(self.moving, self.budget.clip_norm))
+            norm = float(self.clip(list(self.moving.values()), self.budget.clip_norm))
             if not math.isfinite(norm):
                 raise NotFinite(f"gradient is not finite at step {index}: {found.parts}, {batch}")
             turned = time.perf_counter()
@@ -143,18 +143,24 @@ class Training:
             yield Step(index, found.loss, found.parts, norm, rate, seconds)
 
     def state(self) -> dict[str, Tensor]:
-        """What the optimiser keeps, by number and name; empty before the first step."""
-        kept = self.optimiser.state_dict()["state"]
-        return {f"{number}.{name}": value for number, values in kept.items() for name, value in values.items()}
+        """What the optimiser keeps: the parameter's name, a dot, and what it is; empty before the first step."""
+        kept, names = self.optimiser.state_dict()["state"], self._names()
+        return {f"{names[number]}.{what}": value for number, values in kept.items() for what, value in values.items()}
 
     def take_up(self, done: int, state: Mapping[str, Tensor]) -> None:
         """Go on after `done` steps with what `state` gave then."""
         kept: dict[int, dict[str, Tensor]] = {}
+        numbers = {name: number for number, name in enumerate(self._names())}
         for key, value in state.items():
-            number, name = key.split(".")
-            kept.setdefault(int(number), {})[name] = value
+            name, _, what = key.rpartition(".")
+            kept.setdefault(numbers[name], {})[what] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": kept})
         self.done = done
+
+    def _names(self) -> list[str]:
+        """Of the parameters, in the order in which the optimiser numbers them."""
+        names = {parameter: name for name, parameter in self.moving.items()}
+        return [names[parameter] for group in self.optimiser.param_groups for parameter in group["params"]]
 
 
 def train(
