@@ -8,9 +8,9 @@ from typing import Literal
 from rich.table import Table
 
 from ablations.estimate import Estimate
-from ablations.halving import halved
-from ablations.halving_cost import dearest
-from ablations.halving_words import called, planned
+from ablations.halving.cost import dearest
+from ablations.halving.halve import halved
+from ablations.halving.words import called, planned
 from ablations.notation import ABSENT, count, duration
 from ablations.screen import uncollected
 from ablations.study import Study

@@ -10,8 +10,8 @@ import numpy as np
 
 from ablations.arms import Arm
 from ablations.bottleneck import ArmRecord, SlotFact, StudyRecord
-from ablations.halving import Halving, halved, runs_of
-from ablations.halving_words import dropped, notes
+from ablations.halving.halve import Halving, halved, runs_of
+from ablations.halving.words import dropped, notes
 from ablations.matched import ranks
 from ablations.study import TRAINING, Study, Wanted, arm_runs
 from workbench.disjoint import check_disjoint

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ablations.halving import halved, runs_of
-from ablations.halving_words import called
+from ablations.halving.halve import halved, runs_of
+from ablations.halving.words import called
 from ablations.study import TRAINING, Study, Wanted
 from ablations.study_file import read_study
 from workbench.record import find

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.table import Table
 
-from ablations.halving import halved, runs_of
-from ablations.halving_words import planned
+from ablations.halving.halve import halved, runs_of
+from ablations.halving.words import planned
 from ablations.notation import ABSENT
 from ablations.study import Wanted
 from ablations.study_file import read_study, study_path

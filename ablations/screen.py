@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
-from ablations.halving import halved, runs_of
-from ablations.halving_words import decided, waiting
+from ablations.halving.halve import halved, runs_of
+from ablations.halving.words import decided, waiting
 from ablations.logged import log_study
 from ablations.notation import plural
 from ablations.statistics.cell import Cells

@@ -7,10 +7,10 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ablations.arms import Arm, Contrast, Injection, Seeds
+from ablations.halving.rungs import check_screen
 from ablations.matched import as_large, check_parameters, step_flops, trained
 from ablations.parse import first_error
 from ablations.played import check_arm, check_data, with_played
-from ablations.rungs import check_screen
 from ablations.stages import INJECTION, begun, check_sources, in_order, reached, sources, spec_of, spelt_out
 from workbench.benchmarks.contract import Protocol
 from workbench.errors import unknown

@@ -15,12 +15,12 @@ from starts import Alone
 from ablations import screen
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
-from ablations.halving import Halving, ahead, groups, halve, halved, rung_runs, runs_of
-from ablations.halving_words import planned
+from ablations.halving.halve import Halving, ahead, groups, halve, halved, rung_runs, runs_of
+from ablations.halving.rungs import RUNGS, SEED, Score, better_half, by_arm
+from ablations.halving.words import planned
 from ablations.report.latex import escaped
 from ablations.report.page import material, page
 from ablations.report.text import WRITERS
-from ablations.rungs import RUNGS, SEED, Score, better_half, by_arm
 from ablations.study import Study, Wanted, wanted
 from ablations.study_file import read_study
 from workbench.benchmarks.contract import Protocol

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ablations.bottleneck import bottleneck
 from ablations.curves import Curve, curves
 from ablations.gather import gather
-from ablations.halving import halved, runs_of
+from ablations.halving.halve import halved, runs_of
 from ablations.published import with_published
 from ablations.report.columns import READING, facts, failures, footnotes
 from ablations.report.page_curves import curves_data, panels

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from ablations.halving import Ahead, Decided, Halving, ahead
+from ablations.halving.halve import Ahead, Decided, Halving, ahead
+from ablations.halving.rungs import FEWEST, RUNGS, Score
 from ablations.notation import plural
-from ablations.rungs import FEWEST, RUNGS, Score
 from ablations.study import Study, Wanted
 
 METHOD = "Successive halving (arXiv:1502.07943)"

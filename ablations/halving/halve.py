@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ablations.arms import Arm
-from ablations.rungs import FEWEST, RUNGS, SEED, Rung, Score, better_half, by_arm, half
+from ablations.halving.rungs import FEWEST, RUNGS, SEED, Rung, Score, better_half, by_arm, half
 from ablations.stages import INJECTION, spec_of
 from ablations.study import Study, Wanted, arm_runs, wanted
 from workbench.objectives.facts import facts

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ablations.estimate import Estimate, estimates
-from ablations.halving import ahead, halved, runs_of
+from ablations.halving.halve import ahead, halved, runs_of
 from ablations.study import Study
 
 
