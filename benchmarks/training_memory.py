@@ -16,7 +16,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["KINETO_LOG_LEVEL"] = "6"
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 
-from allocated import most_allocated
+from allocated import most_allocated  # pyright: ignore[reportMissingImports]
 
 from ablations.estimate import Effort, efforts
 from ablations.study import Wanted, wanted

@@ -1,6 +1,7 @@
 """What torch's allocator on the CPU hands out: the truth that counts of memory are held against."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -11,7 +12,7 @@ def most_allocated(action: Callable[[], object]) -> int:
         action()
     profiler = seen.profiler
     assert profiler is not None and profiler.kineto_results is not None
-    events = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
+    events: list[Any] = [event for event in profiler.kineto_results.events() if event.name() == "[memory]"]
     now = most = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         now += event.nbytes()

@@ -87,21 +87,24 @@ def test_a_dry_run_of_what_is_recorded_has_nothing_to_list(small_run: SmallRun):
 
 
 def test_a_plan_counts_operations_on_request(small_run: SmallRun):
-    """Required, executed and waste of whole trainings; what a plan says without it stays as it is."""
+    """What whole trainings compute, and the memory of one; what a plan says without it stays as it is."""
     changes = ["arms=[{name='all-trained'}, {name='blind', inputs={image='blank'}}]", "contrasts=[]", "injections={}"]
     words = ["plan", "smoke", "--format", "json", *(word for change in changes for word in ("--set", change))]
     plain, counted = (json.loads(say(*words, *more).out)["runs"] for more in ((), ("--flops",)))
-    names = ("required_flops", "executed_flops", "waste")
+    names = ("required_flops", "executed_flops", "waste", "training_peak_bytes", "training_bytes_of")
     assert [{key: row[key] for key in row if key not in names} for row in counted] == plain
     trained, play = counted
     budget = small_run.plan.budget
     step = training_cost(small_run.plan.spec, chunk=budget.chunk, batch=budget.batch, actions=Actions()).step_flops
     assert trained["required_flops"] == budget.steps * step <= trained["executed_flops"]
     assert trained["waste"] == trained["executed_flops"] / trained["required_flops"] < 1.02
-    assert [play[name] for name in names] == [None, None, None]
+    assert trained["training_peak_bytes"] == sum(trained["training_bytes_of"].values())
+    assert {play[name] for name in names} == {None}
 
 
 def test_a_plan_sums_operations_of_the_study_for_people():
-    said = say("plan", "smoke", "--flops", "--set", "seeds=[0, 1]", "--set", "contrasts=[]").out
-    table = said[said.index("operations of training") :]
-    assert [word for word in ("all-trained", "all of it", "required TFLOP", "waste") if word not in table] == []
+    changes = ("seeds=[0, 1]", "arms=[{name='all-trained'}]", "contrasts=[]", "injections={}")
+    said = say("plan", "smoke", "--flops", *(word for change in changes for word in ("--set", change))).out
+    table = said[said.index("operations and memory of training") :]
+    words = ("all-trained", "all of it", "required TFLOP", "waste", "memory MB")
+    assert [word for word in words if word not in table] == []

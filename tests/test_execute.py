@@ -229,9 +229,9 @@ def test_what_an_evaluation_blanks_is_blank_when_it_plays(record, monkeypatch):
     given: list[tuple[set[str], np.ndarray]] = []
     act = Player.act
 
-    def watched(self, pixels, instructions, *, noise):
+    def watched(self, pixels, instructions, **more):
         given.append((set(instructions), pixels))
-        return act(self, pixels, instructions, noise=noise)
+        return act(self, pixels, instructions, **more)
 
     monkeypatch.setattr(Player, "act", watched)
     blank = Inputs(image="blank", instruction="blank")
@@ -243,9 +243,9 @@ def test_a_policy_trained_without_its_instruction_is_told_nothing_when_it_plays(
     told: set[str] = set()
     act = Player.act
 
-    def watched(self, pixels, instructions, *, noise):
+    def watched(self, pixels, instructions, **more):
         told.update(instructions)
-        return act(self, pixels, instructions, noise=noise)
+        return act(self, pixels, instructions, **more)
 
     monkeypatch.setattr(Player, "act", watched)
     given = done(finetune(seed=0), root)

@@ -82,7 +82,7 @@ def plan(
     changes: Changes = [],  # noqa: B006
     screen: Screen = False,
     flops: Annotated[
-        bool, typer.Option("--flops", help="Count the operations that each arm's training needs and executes.")
+        bool, typer.Option("--flops", help="Count what each arm's training computes and the memory it holds.")
     ] = False,
     format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
 ) -> None:

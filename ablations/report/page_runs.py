@@ -133,7 +133,7 @@ def _provenance(record: Record) -> tuple[tuple[str, str], ...]:
     result = record.result
     facts = [("reason", record.error)] if record.error is not None else []
     facts += [("plays the policy of run", record.plan.of)] if isinstance(record.plan, Evaluate) else []
-    facts += [(name, _said(result[key])) for key, name in TOLD.items() if key in result]
+    facts += [(name, _said(result[key])) for key, name in TOLD.items() if result.get(key) is not None]
     for key, name in (("training_seconds", "training time"), ("playing_seconds", "playing time")):
         facts += [(name, duration(result[key]))] if key in result else []
     facts += [(f"{kind} {name}".strip(), _said(value)) for kind, name, value in _machine(result.get("machine", {}))]
