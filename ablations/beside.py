@@ -105,10 +105,10 @@ def without(what: Input, how: str | None, *, retrained: bool) -> Arm:
 def inputs_with(what: Input, how: str | None) -> Inputs:
     """The inputs with one of them changed. Raises UserError with the choices."""
     choices = get_args(Inputs.model_fields[what].annotation)[1:]
-    how = choices[0] if how is None else how
-    if how not in choices:
-        raise unknown(f"{what} in its place", how, (*choices, *([ABSENT] if what == "proprioception" else [])))
-    return Inputs.model_validate({what: how})
+    chosen: str = choices[0] if how is None else how
+    if chosen not in choices:
+        raise unknown(f"{what} in its place", chosen, (*choices, *([ABSENT] if what == "proprioception" else [])))
+    return Inputs.model_validate({what: chosen})
 
 
 def masked(inputs: Inputs, *, retrained: bool) -> Arm:

@@ -34,7 +34,7 @@ def freeze(
     Example: workbench freeze vision --seeds 0,1,2
     """
     from ablations.beside import frozen
-    from ablations.beside_screen import Asked, show_beside
+    from ablations.screens.beside import Asked, show_beside
 
     show_beside(lambda _: frozen(slots), Asked(study, seeds, root, Means(engine, workers), dry_run, format))
 
@@ -57,7 +57,7 @@ def reinit(
     Example: workbench reinit vision --frozen
     """
     from ablations.beside import restarted
-    from ablations.beside_screen import Asked, show_beside
+    from ablations.screens.beside import Asked, show_beside
 
     asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format)
     show_beside(lambda _: restarted(slot, shuffled=shuffled, freeze=frozen), asked)
@@ -83,7 +83,7 @@ def replace(
     Example: workbench replace vision tiny --random-weights
     """
     from ablations.beside import replaced
-    from ablations.beside_screen import Asked, show_beside
+    from ablations.screens.beside import Asked, show_beside
 
     asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format)
     show_beside(lambda _: replaced(slot, module, random_weights=random_weights), asked)
@@ -108,7 +108,7 @@ def lora(
     Example: workbench lora language --rank 16
     """
     from ablations.beside import adapted
-    from ablations.beside_screen import Asked, show_beside
+    from ablations.screens.beside import Asked, show_beside
     from workbench.spec import Lora
 
     asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format)
@@ -132,7 +132,7 @@ def last(
     Example: workbench last vision --blocks 1
     """
     from ablations.beside import adapted
-    from ablations.beside_screen import Asked, show_beside
+    from ablations.screens.beside import Asked, show_beside
     from workbench.spec import LastBlocks
 
     asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format)
@@ -160,7 +160,7 @@ def mask(
     Example: workbench mask instruction --how wrong
     """
     from ablations.beside import without
-    from ablations.beside_screen import Asked, show_beside
+    from ablations.screens.beside import Asked, show_beside
 
     asked = Asked(study, seeds, root, Means(engine, workers), dry_run, format)
     show_beside(lambda _: without(what, how, retrained=retrained), asked)
@@ -186,7 +186,7 @@ def inject(
     Example: workbench inject behaviour-cloning
     """
     from ablations.beside import NEW_ADAPTER, injected
-    from ablations.beside_screen import Asked, show_beside
+    from ablations.screens.beside import Asked, show_beside
     from workbench.screens.objective import list_objectives
 
     if list_ or objective is None:
@@ -215,7 +215,7 @@ def skills(
 
     Example: workbench skills demo --skills pointing,planning,colours,order --seeds 0,1,2
     """
-    from ablations.beside_screen import Asked
-    from ablations.skills_screen import show_skills
+    from ablations.screens.beside import Asked
+    from ablations.screens.skills import show_skills
 
     show_skills(Asked(study, seeds, root, Means(engine, workers), dry_run, format, tuple(changes)), skills)

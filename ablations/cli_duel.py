@@ -27,7 +27,7 @@ def duel(
 
     Example: workbench duel my-policy another-policy --episodes 200 --workers 2
     """
-    from ablations.duel_screen import show_duel
+    from ablations.screens.duel import show_duel
     from workbench.screens.policy import Asked
 
     show_duel(a, b, Asked(tuple(task), episodes, device, workers), seed, format)

@@ -58,7 +58,7 @@ def compare(
 
     Example: workbench encoders compare dinov2-base siglip-base --study demo
     """
-    from ablations.compare_screen import compare_encoders
+    from ablations.screens.compare import compare_encoders
 
     weights = "random" if random_weights else "pretrained"
     compare_encoders(names, study, root, Means(engine, workers), weights=weights, format=format)

@@ -20,7 +20,7 @@ from processes import alive, children, until
 import workbench.engines
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
-from ablations.screen import uncollected
+from ablations.screens.study import uncollected
 from ablations.study import Study, Wanted, wanted
 from ablations.study_file import read_study
 from workbench.claim import Owner, Watch

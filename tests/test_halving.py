@@ -12,7 +12,6 @@ from commands import refusal, say
 from pydantic import ValidationError
 from starts import Alone
 
-from ablations import screen
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
 from ablations.halving.halve import Halving, ahead, groups, halve, halved, rung_runs, runs_of
@@ -21,6 +20,7 @@ from ablations.halving.words import planned
 from ablations.report.latex import escaped
 from ablations.report.page import material, page
 from ablations.report.text import WRITERS
+from ablations.screens import study as screen
 from ablations.study import Study, Wanted, wanted
 from ablations.study_file import read_study
 from workbench.benchmarks.contract import Protocol

@@ -19,7 +19,7 @@ from ablations.report.page_films import films
 from ablations.report.page_plots import forest, place, recoveries
 from ablations.report.page_tables import injections_sheets, slots_sheet
 from ablations.report.whiskers import Axis
-from ablations.report_screen import write_report
+from ablations.screens.report import write_report
 from ablations.study import wanted
 from ablations.study_file import read_study
 from workbench.errors import UserError

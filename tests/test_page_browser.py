@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from recorded import record_study
 
-from ablations.report_screen import write_report
+from ablations.screens.report import write_report
 
 CHROMIUM = shutil.which("chromium")
 REMEDY = "no Chromium on this machine: apt-get install -y chromium"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ablations.power_screen import Assumed, show_power
+from ablations.screens.power import Assumed, show_power
 from ablations.study_file import CONFIGS
 from workbench.errors import UserError
 

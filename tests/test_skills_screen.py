@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ablations.beside_screen import Asked
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
+from ablations.screens.beside import Asked
+from ablations.screens.skills import show_skills, write_scatter
 from ablations.skills import SkillRow, correlation, finetunings, held_out, skill_rows, skills_study
-from ablations.skills_screen import show_skills, write_scatter
 from ablations.study import Study, wanted
 from ablations.study_file import read_study
 from ablations.table import Figure

@@ -39,7 +39,7 @@ def demo(root: Root = Path("runs"), workers: Workers = None, engine: Engine = "l
 
     Example: workbench demo
     """
-    from ablations.screen import demo as show_demo
+    from ablations.screens.study import demo as show_demo
 
     show_demo(root, Means(engine, workers))
 
@@ -66,11 +66,11 @@ def run(
 
     changes = with_screen(changes, screen)
     if dry_run:
-        from ablations.estimate_screen import show_estimate
+        from ablations.screens.estimate import show_estimate
 
         show_estimate(read_study(study, changes, planning=True), root, "terminal")
     else:
-        from ablations.screen import run_study
+        from ablations.screens.study import run_study
 
         run_study(study, root, Means(engine, workers, address), changes, log=log)
 
@@ -90,7 +90,7 @@ def plan(
 
     Example: workbench plan demo --flops
     """
-    from ablations.plan_screen import show_plan
+    from ablations.screens.plan import show_plan
 
     show_plan(study, root, format, with_screen(changes, screen), flops=flops)
 
@@ -113,7 +113,7 @@ def table(
 
     Example: workbench table demo --format markdown
     """
-    from ablations.screen import show_table
+    from ablations.screens.study import show_table
 
     show_table(study, root, format, with_screen(changes, screen), published=published, cells=cells)
 
@@ -132,7 +132,7 @@ def report(
 
     Example: workbench report demo --output demo.html
     """
-    from ablations.report_screen import write_report
+    from ablations.screens.report import write_report
 
     write_report(study, root, output, with_screen([], screen), published=published)
 
@@ -166,7 +166,7 @@ def power(
 
     Example: workbench power demo --effect 20
     """
-    from ablations.power_screen import Assumed, show_power
+    from ablations.screens.power import Assumed, show_power
 
     show_power(study, Assumed(effect / 100, success / 100, seed_scatter / 100), format)
 

@@ -51,7 +51,8 @@ class Player:
 
         `state_BS` is what `proprioception.scaled` gives, where there is one.
         """
-        self.policy.eval()
+        if self.policy.training:
+            self.policy.eval()
         image_BHWC = torch.from_numpy(pixels_BHWC).to(self.spot.device)
         state = None if state_BS is None else torch.from_numpy(state_BS).to(self.spot.device)
         with torch.no_grad(), self.spot.autocast():

@@ -9,12 +9,12 @@ from typing import Any
 import matplotlib as mpl
 from rich.table import Table
 
-from ablations.beside_screen import Asked, carried_out, planned
 from ablations.bottleneck import bottleneck
 from ablations.figures import UNDATED
 from ablations.figures_skills import skill_scatter
 from ablations.gather import gather
 from ablations.notation import points, probability
+from ablations.screens.beside import Asked, carried_out, planned
 from ablations.skills import SkillRow, correlation, finetunings, held_out, skill_rows, skills_study
 from ablations.study import Study
 from ablations.study_file import read_study

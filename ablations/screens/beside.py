@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from ablations.arms import Arm, Injection
 from ablations.beside import TRAINED, as_toml, beside, usual_seeds
 from ablations.bottleneck import bottleneck
-from ablations.estimate_screen import show_estimate
 from ablations.gather import gather
 from ablations.notation import effect, percent, plural, points, probability
 from ablations.parse import first_error
-from ablations.screen import make_missing
+from ablations.screens.estimate import show_estimate
+from ablations.screens.study import make_missing
 from ablations.study import Study
 from ablations.study_file import read_study
 from ablations.table import ContrastRow, Table

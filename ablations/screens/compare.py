@@ -10,7 +10,7 @@ from ablations.bottleneck import bottleneck
 from ablations.compare import REFERENCE, Comparison, EncoderRow, Start, arm_name, comparing
 from ablations.gather import gather
 from ablations.report.comparison import WRITERS, print_comparison
-from ablations.screen import make_missing
+from ablations.screens.study import make_missing
 from ablations.study import Study, wanted
 from ablations.study_file import read_study
 from encoders.contract import Encoder

@@ -12,7 +12,7 @@ from ablations.halving.cost import dearest
 from ablations.halving.halve import halved
 from ablations.halving.words import called, planned
 from ablations.notation import ABSENT, count, duration
-from ablations.screen import uncollected
+from ablations.screens.study import uncollected
 from ablations.study import Study
 from workbench.screens.console import console
 
