@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 
 from workbench.cli import app, main
+from workbench.screens.console import console
 
 
 def leaves(group: Any, words: str = "") -> dict[str, Any]:
@@ -38,6 +39,7 @@ def say(*arguments: str) -> Said:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(error):
         patch.setattr(sys, "argv", ["workbench", *arguments])
         patch.setenv("COLUMNS", "200")
+        patch.setattr(console, "_width", 200)  # it was made when it was first imported
         with pytest.raises(SystemExit) as caught:
             main()
     return Said(int(caught.value.code or 0), out.getvalue(), error.getvalue())
