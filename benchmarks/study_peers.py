@@ -22,11 +22,10 @@ from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 
-from training_peers import measured
+from training_peers import job_of, measured
 
 from ablations.study import wanted
 from ablations.study_file import read_study
-from workbench.backbones.source import EMBEDDED
 from workbench.collect import collect
 from workbench.plan import Expert, Finetune
 from workbench.record import collected_folder
@@ -56,11 +55,12 @@ def main() -> None:
         folder = Path(name)
         plan = runs[0].plan
         assert isinstance(plan, Finetune) and isinstance(plan.data, Expert)
-        collect(plan.data, collected_folder(folder, plan.data))
-        compare(folder, [run.plan for run in runs if isinstance(run.plan, Finetune)])
+        data = collected_folder(folder, plan.data)
+        collect(plan.data, data)
+        compare(folder, data, [run.plan for run in runs if isinstance(run.plan, Finetune)])
 
 
-def compare(folder: Path, plans: list[Finetune]) -> None:
+def compare(folder: Path, data: Path, plans: list[Finetune]) -> None:
     worker = subprocess.Popen(
         [sys.executable, __file__, "--worker", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -73,23 +73,13 @@ def compare(folder: Path, plans: list[Finetune]) -> None:
         frozen = [slot for slot in SLOTS if slot in PARTS and isinstance(plan.spec.slot(slot).tune, Frozen)]
         key = " ".join(frozen) or "nothing"
         if key not in known:
-            known[key], _ = measured("bare", {"job": job_of(plan, frozen, folder)}, folder / "bare" / key)
+            parts = [part for slot in frozen for part in PARTS[slot]]
+            known[key], _ = measured("bare", {"job": job_of(plan, parts, data)}, folder / "bare" / key)
         bare += known[key]
         print(f"{number:3} frozen: {key:40} ours {ours - before:6.1f} s  bare {known[key]:6.1f} s", flush=True)
     worker.stdin.close()
     worker.wait()
     print(f"{len(plans)} runs: ours {ours:.0f} s, bare {bare:.0f} s; ours takes {ours / bare:.2f} of it")
-
-
-def job_of(plan: Finetune, frozen: list[str], folder: Path) -> dict[str, object]:
-    assert isinstance(plan.data, Expert)
-    budget = plan.budget
-    return {
-        "backbone": str(EMBEDDED), "data": str(collected_folder(folder, plan.data)), "steps": budget.steps,
-        "frozen": [part for slot in frozen for part in PARTS[slot]], "batch": budget.batch, "chunk": budget.chunk,
-        "learning_rate": budget.learning_rate, "warmup": budget.warmup_steps, "clip": budget.clip_norm,
-        "seed": plan.seed,
-    }  # fmt: skip
 
 
 def work(root: Path) -> None:

@@ -74,7 +74,6 @@ def prepare(folder: Path, arms: Sequence[str], steps: int, episodes: int) -> dic
     """Collects the demonstrations; by arm, what the children are told."""
     from ablations.study import wanted
     from ablations.study_file import read_study
-    from workbench.backbones.source import EMBEDDED
     from workbench.collect import collect
     from workbench.plan import Expert, Finetune
     from workbench.record import collected_folder
@@ -86,16 +85,24 @@ def prepare(folder: Path, arms: Sequence[str], steps: int, episodes: int) -> dic
             continue
         plan = run.plan
         assert isinstance(plan, Finetune) and isinstance(plan.data, Expert)
-        data, budget = collected_folder(folder, plan.data), plan.budget
+        data = collected_folder(folder, plan.data)
         if not data.exists():
             collect(plan.data, data)
-        job = {
-            "backbone": str(EMBEDDED), "data": str(data), "frozen": FROZEN[run.arm], "steps": budget.steps,
-            "batch": budget.batch, "chunk": budget.chunk, "learning_rate": budget.learning_rate,
-            "warmup": budget.warmup_steps, "clip": budget.clip_norm, "seed": plan.seed,
-        }  # fmt: skip
+        job = job_of(plan, FROZEN[run.arm], data)
         told[run.arm] = {"plan": plan.model_dump(mode="json"), "job": job, "root": str(folder)}
     return told
+
+
+def job_of(plan: "Finetune", frozen: Sequence[str], data: Path) -> dict[str, Any]:
+    """What a plain loop is told to train as the plan does, on the demonstrations in `data`; see `plain_policy.Job`."""
+    from workbench.backbones.source import EMBEDDED
+
+    budget = plan.budget
+    return {
+        "backbone": str(EMBEDDED), "data": str(data), "frozen": frozen, "steps": budget.steps,
+        "batch": budget.batch, "chunk": budget.chunk, "learning_rate": budget.learning_rate,
+        "warmup": budget.warmup_steps, "clip": budget.clip_norm, "seed": plan.seed,
+    }  # fmt: skip
 
 
 def measured(way: str, told: dict[str, Any], folder: Path) -> tuple[float, float]:
