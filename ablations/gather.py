@@ -53,7 +53,7 @@ def gather(study: Study, root: Path) -> StudyRecord:
 
 
 def _budget(study: Study) -> str:
-    each = "" if study.matched == "steps" else " for the base, as many operations for every arm"
+    each = "" if study.matched == "steps" else f" for the base, as many {study.matched} for every arm"
     return f"{study.budget.steps:,} steps of {study.budget.batch}{each}, learning rate {study.budget.learning_rate:g}"
 
 
@@ -204,6 +204,25 @@ def _sizes(study: Study, chosen: Mapping[str, Sequence[Wanted]], records: Mappin
     return notes
 
 
+def _seconds(study: Study, chosen: Mapping[str, Sequence[Wanted]], records: Mapping[str, Record]) -> list[str]:
+    """What trainings that were to take equally long took, by their records: means of the arms that had to."""
+    if study.matched != "seconds":
+        return []
+    took = dict[float, str]()
+    for arm in study.arms:
+        done = [record.result for record in _done(chosen[arm.name], records).values()]
+        seconds = [result["training_seconds"] for result in done if "training_seconds" in result]
+        if seconds and "steps" not in arm.budget:
+            took[float(np.mean(seconds))] = arm.name
+    if len(took) < 2:
+        return []
+    least, most = min(took), max(took)
+    return [
+        f"Trainings were to take equally long, by seconds a step measured beforehand: they took {least:,.1f} s "
+        f"('{took[least]}') to {most:,.1f} s ('{took[most]}')."
+    ]
+
+
 def _notes(study: Study, chosen: Mapping[str, Sequence[Wanted]], records: Mapping[str, Record]) -> tuple[str, ...]:
     notes = []
     for arm in study.arms:
@@ -214,6 +233,7 @@ def _notes(study: Study, chosen: Mapping[str, Sequence[Wanted]], records: Mappin
                 f"{len(study.selection.manifest())} other episodes and is the one that is reported."
             )
     notes += _sizes(study, chosen, records)
+    notes += _seconds(study, chosen, records)
     if study.injections:
         notes.append(
             "An injection is trained once (one seed) and shared by the arms that name it: their intervals do not "

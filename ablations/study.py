@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from ablations.arms import Arm, Contrast, Injection, Seeds
 from ablations.halving.rungs import check_screen
 from ablations.matched import as_large, check_parameters, step_flops, trained
+from ablations.pace import BASE, check_seconds, like, seconds_of
 from ablations.parse import first_error
 from ablations.played import check_arm, check_data, with_played
 from ablations.stages import INJECTION, begun, check_sources, in_order, reached, sources, spec_of, spelt_out
@@ -35,10 +36,10 @@ from workbench.spec import SLOTS, Name, Spec, Value
 class Study(Value):
     """The whole question as a value.
 
-    `matched` is what is equal for every arm that does not change its own steps: the `steps`, or the `operations` of the
-    whole training, so that an arm whose steps are cheaper makes more of them. With `screen`, arms that compete are
-    halved before they are run in full (`ablations/halving.py`). What injections and arms say with `after` is spelt out
-    as edits.
+    `matched` is what is equal for every arm that does not change its own steps: the `steps`, or the `operations` or the
+    `seconds` of the whole training, so that an arm whose steps are cheaper makes more of them. `step_seconds` are those
+    of a step, as `workbench pace` measured them. With `screen`, arms that compete are halved before they are run in
+    full (`ablations/halving`). What injections and arms say with `after` is spelt out as edits.
     """
 
     name: Name
@@ -48,7 +49,8 @@ class Study(Value):
     data: Data
     budget: Budget
     compute: Compute = Compute()
-    matched: Literal["steps", "operations"] = "steps"
+    matched: Literal["steps", "operations", "seconds"] = "steps"
+    step_seconds: dict[str, Annotated[float, Field(gt=0)]] = {}
     screen: bool = False
     seeds: Seeds = (0,)
     injections: dict[str, Injection] = {}
@@ -91,6 +93,7 @@ class Study(Value):
                     f"{owner}protocol.n_action_steps is {self.protocol.n_action_steps}, more than the {budget.chunk} "
                     "actions that are predicted at once (budget.chunk)"
                 )
+        check_seconds(self.step_seconds, self.matched, {arm.name: arm for arm in self.arms})
         self._distinct()
         self._disjoint()
         for arm in self.arms:
@@ -104,11 +107,21 @@ class Study(Value):
         budget = self.changed_budget(arm)
         if self.matched == "steps" or "steps" in arm.budget or arm.reference:
             return budget
-        specs = (self.base, self.model_of(arm))
-        base, own = (
-            step_flops(spec.model_dump_json(), budget.chunk, budget.batch, actions_of(self.data)) for spec in specs
-        )
+        if self.matched == "seconds":
+            timed = arm.name if self.own_pace(arm) else BASE
+            base, own = (seconds_of(self.step_seconds, name) for name in (BASE, timed))
+        else:
+            base, own = (
+                step_flops(spec.model_dump_json(), budget.chunk, budget.batch, actions_of(self.data))
+                for spec in (self.base, self.model_of(arm))
+            )
         return budget.model_copy(update={"steps": max(1, round(budget.steps * base / own))})
+
+    def own_pace(self, arm: Arm) -> bool:
+        """Whether the arm's steps are to be timed: their number is not its own, and they are not the base's."""
+        if "steps" in arm.budget or arm.reference:
+            return False
+        return not like(self.model_of(arm), self.changed_budget(arm), self.base, self.budget)
 
     def model_of(self, arm: Arm) -> Spec:
         """The arm's model, as large as that of the arm that it names where it names one."""
@@ -124,10 +137,12 @@ class Study(Value):
     ) -> "Study":
         """A study of other arms under the same conditions: base, data, budget, protocol, compute and what is matched.
 
-        Of this study's injections and the given ones it has those that its arms need.
+        Of this study's injections and the given ones it has those that its arms need, of its seconds those of its arms.
         """
         shared = {name: getattr(self, name) for name in ("base", "data", "budget", "protocol", "compute", "matched")}
         offered = {**self.injections, **(injections or {})}
+        names = {BASE, *(arm.name for arm in arms)}
+        shared["step_seconds"] = {name: value for name, value in self.step_seconds.items() if name in names}
         study = Study(**shared, arms=arms, injections=offered, **own)  # spells out what starts after another
         needed = reached(study.base, study.arms, study.injections)
         return study.model_copy(update={"injections": needed})

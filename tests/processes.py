@@ -27,7 +27,7 @@ def open_files(pid: int) -> list[Path]:
     return [file.resolve() for file in Path(f"/proc/{pid}/fd").iterdir()]
 
 
-def until(holds: Callable[[], object], seconds: float = 30.0) -> bool:
+def until(holds: Callable[[], object], seconds: float = 120.0) -> bool:
     """Whether it came to hold within that time."""
     stop = time.monotonic() + seconds
     while not holds() and time.monotonic() < stop:

@@ -11,6 +11,7 @@ from ablations.cli_arms import app as arms
 from ablations.cli_duel import app as duels
 from ablations.cli_encoders import app as encoders
 from ablations.cli_log import app as logs
+from ablations.cli_pace import app as pace
 from workbench.cli_data import app as data
 from workbench.cli_policy import app as policies
 from workbench.cli_runs import app as runs
@@ -29,6 +30,7 @@ app.add_typer(data, name="data")
 app.add_typer(arms)
 app.add_typer(duels)
 app.add_typer(logs)
+app.add_typer(pace)
 app.add_typer(runs)
 app.add_typer(policies)
 

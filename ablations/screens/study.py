@@ -85,7 +85,7 @@ def _make(missing: Sequence[Wanted], root: Path, means: Means) -> dict[str, str]
         return {}
     carry_out = engine(means)
     _check_models(missing, here=means.engine == "local")
-    _collect(missing, root, carry_out)
+    collect_missing(uncollected(missing, root), root, carry_out)
     purpose = "train each arm's model on the same demonstrations, then let it play the same episodes"
     broken = _carry_out([run.plan for run in missing], root, carry_out, title="Runs", purpose=purpose)
     for id, error in broken.items():
@@ -130,9 +130,9 @@ def _check_models(missing: Sequence[Wanted], *, here: bool) -> None:
         trainable_parameters(plan.spec, chunk=plan.budget.chunk, actions=actions_of(plan.data))
 
 
-def _collect(missing: Sequence[Wanted], root: Path, carry_out: Engine) -> None:
-    """Write the expert datasets that the missing runs train on."""
-    if recipes := uncollected(missing, root):
+def collect_missing(recipes: Sequence[Expert], root: Path, carry_out: Engine) -> None:
+    """Write the expert datasets of those `recipes`."""
+    if recipes:
         tasks = ", ".join(dict.fromkeys(task for recipe in recipes for task in recipe.tasks))
         splits = " and ".join(dict.fromkeys(recipe.split for recipe in recipes))
         purpose = f"the scripted expert shows {tasks} ({splits} episodes)"
