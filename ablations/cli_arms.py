@@ -7,14 +7,13 @@ from typing import Annotated, Literal
 import typer
 
 from workbench.engines.means import Means
-from workbench.options import Changes, Engine, Root, StudyName, Workers
+from workbench.options import Changes, Engine, Format, Root, StudyName, Workers
 
 app = typer.Typer()
 
 Study = Annotated[str, typer.Option("--study", help="Whose base, data, budget and protocol: a TOML file, or a name.")]
 Seeds = Annotated[str | None, typer.Option(help="Training seeds, such as 0,1,2. Default: the study's.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and do nothing.")]
-Format = Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")]
 Slot = Annotated[str, typer.Argument(help="vision, projector, embeddings, language or head.")]
 
 

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from workbench.options import Format
+
 app = typer.Typer()
 
 
@@ -21,7 +23,7 @@ def duel(
         int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: none, this process plays.")
     ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Play the policies in A and B on the same episodes, and stop as soon as it is clear which one is better.
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from workbench.engines.means import Means
-from workbench.options import Engine, Root, Workers
+from workbench.options import Engine, Format, Root, Workers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,7 +18,7 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_(format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal") -> None:
+def list_(format: Format = "terminal") -> None:
     """List the encoders that have a name of their own, and the forms of names beyond them.
 
     Example: workbench encoders list
@@ -31,7 +31,7 @@ def list_(format: Annotated[Literal["terminal", "json"], typer.Option(help="How 
 @app.command()
 def show(
     name: Annotated[str, typer.Argument(help="An encoder: a row of the list, or one of the forms.")],
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Print the card of NAME: pixels, statistics, tokens, readout and who recommends it, parameters, licence.
 
@@ -73,7 +73,7 @@ def export(
         typer.Option(help="Who shall load it; folder: the weights and their card. Default: the encoder's own library."),
     ] = None,
     root: Root = Path("runs"),
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Write the vision encoder of RUN as a folder that timm, transformers or open_clip load without the workbench.
 

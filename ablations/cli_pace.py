@@ -1,11 +1,11 @@
 """The command that times the arms of a study. Heavy imports live inside it."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from workbench.options import Changes, Root, StudyName
+from workbench.options import Changes, Format, Root, StudyName
 
 app = typer.Typer()
 
@@ -17,7 +17,7 @@ def pace(
     changes: Changes = [],  # noqa: B006
     steps: Annotated[int, typer.Option(min=3, help="Optimiser steps of each training.")] = 20,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is trained, in turn.")] = 3,
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Time a training step of each arm of STUDY here, for trainings that take equally long. Records no run.
 

@@ -68,11 +68,13 @@ def _print_success(name: str, played: Outcomes) -> None:
 
 
 def _arms(a: str, b: str, study: str, root: Path) -> tuple[Outcomes, Outcomes]:
-    arms = {arm.name: arm.outcomes for arm in gather(read_study(study), root).arms}
+    arms = {arm.name: arm for arm in gather(read_study(study), root).arms}
     for name in (a, b):
         if name not in arms:
             raise unknown("arm", name, arms)
-    return arms[a], arms[b]
+        if arms[name].dropped:
+            raise UserError(f"The arm '{name}' was {arms[name].dropped}: it played nothing that is reported.")
+    return arms[a].outcomes, arms[b].outcomes
 
 
 def _runs(a: str, b: str, root: Path) -> tuple[Outcomes, Outcomes]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import COMMANDS
+from commands import COMMANDS, say
 from conftest import SmallRun
 from processes import alive, at_work, until
 
@@ -231,3 +231,11 @@ def test_a_stop_ends_the_command_and_its_workers_in_a_sentence(
     assert (command.returncode, error) == (code, "stopped; what is recorded is kept; start the same command again\n")
     assert not any(alive(worker) for worker in workers)
     assert find(root, small_run.plan) is not None
+
+
+def test_run_answers_in_json_what_table_does_and_tells_its_progress_aside(small_run: SmallRun, tmp_path: Path):
+    study, root = smoke_of(tmp_path, "all-trained"), ("--root", str(small_run.root), "--format", "json")
+    said = say("run", study, *root)
+    assert said.code == 0 and "1 run, 1 of them recorded" in said.error
+    assert json.loads(said.out) == json.loads(say("table", study, *root).out)
+    assert json.loads(say("run", study, "--dry-run", *root).out)["runs"][0]["recorded"] is True

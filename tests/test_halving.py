@@ -274,6 +274,12 @@ def test_arms_that_were_dropped_have_no_figure_even_where_they_are_recorded_in_f
     }
 
 
+def test_an_arm_that_was_dropped_is_compared_with_nothing(folder: Path, tmp_path: Path):
+    (tmp_path / "s.toml").write_text("screen = true\n" + TEXT)
+    asked = ("compare", "lora-2", "last", "--study", str(tmp_path / "s.toml"), "--root", str(folder / "runs"))
+    assert "The arm 'last' was dropped after 65 of 130 steps: " in refusal(*asked)
+
+
 def test_an_arm_that_was_dropped_has_no_figure_where_another_one_plays_its_policy(tmp_path: Path):
     """The training is made for the arm without its image, which does not compete."""
     edits = "edits = [{ edit = 'tune', slot = 'language', tune = { kind = 'norms' } }]"

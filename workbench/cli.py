@@ -18,7 +18,7 @@ from workbench.cli_runs import app as runs
 from workbench.engines.means import Means
 from workbench.errors import UserError
 from workbench.launch import one_of_all
-from workbench.options import Changes, Engine, Log, Published, Root, Screen, StudyName, Workers, with_screen
+from workbench.options import Changes, Engine, Format, Log, Published, Root, Screen, StudyName, Workers, with_screen
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,6 +59,7 @@ def run(
     screen: Screen = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and do nothing.")] = False,
     log: Log = None,
+    format: Format = "terminal",
 ) -> None:
     """Carry out what of STUDY is not recorded yet, then print its table.
 
@@ -70,11 +71,11 @@ def run(
     if dry_run:
         from ablations.screens.estimate import show_estimate
 
-        show_estimate(read_study(study, changes, planning=True), root, "terminal")
+        show_estimate(read_study(study, changes, planning=True), root, format)
     else:
         from ablations.screens.study import run_study
 
-        run_study(study, root, Means(engine, workers, address), changes, log=log)
+        run_study(study, root, Means(engine, workers, address), changes, log=log, format=format)
 
 
 @app.command()
@@ -86,7 +87,7 @@ def plan(
     flops: Annotated[
         bool, typer.Option("--flops", help="Count what each arm's training computes and the memory it holds.")
     ] = False,
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """List the arms and runs of STUDY: trainable parameters, what is recorded, what is missing. Runs nothing.
 
@@ -145,7 +146,7 @@ def compare(
     b: Annotated[str, typer.Argument(help="What it is compared with: the same kind of thing.")],
     study: Annotated[str | None, typer.Option(help="Whose arms A and B are: a TOML file, or a name.")] = None,
     root: Root = Path("runs"),
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Print the difference in success of two runs that played the same episodes, or of two arms. Runs nothing.
 
@@ -162,7 +163,7 @@ def power(
     effect: Annotated[float, typer.Option(help="Freeze cost of the bottleneck to find, in points.")] = 20.0,
     success: Annotated[float, typer.Option(help="Success of the arm that trains everything, in %.")] = 70.0,
     seed_scatter: Annotated[float, typer.Option(help="Its standard deviation over training seeds, in points.")] = 5.0,
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Simulate how surely STUDY would find its bottleneck, and the seeds and episodes it takes. Runs nothing.
 
@@ -179,7 +180,7 @@ def doctor(
         str | None, typer.Argument(help="What is to be played. Default: look at all, shortly.")
     ] = None,
     root: Root = Path("runs"),
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Say what this machine has and lacks, with remedies: packages, rendering, simulators, an episode really played.
 
@@ -197,7 +198,7 @@ def inspect(
     config_only: Annotated[
         bool, typer.Option("--config-only", help="Read config.json alone: no tokenizer, no processor, no weights.")
     ] = False,
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Print the slots of BACKBONE: parameters, paths, tokens, attention, prompt, what "freeze vision" freezes.
 

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from workbench.options import Format
+
 app = typer.Typer(
     no_args_is_help=True,
     help="""Demonstrations on disk: what is in them, what is wrong with them, converted, split.
@@ -16,7 +18,6 @@ app = typer.Typer(
 Source = Annotated[Path, typer.Argument(metavar="PATH", help="The data set: a folder or file of a known format.")]
 Target = Annotated[Path, typer.Argument(metavar="DST", help="The new folder.")]
 Camera = Annotated[str | None, typer.Option(help="Whose pictures. Default: the only one, or the format's main one.")]
-Format = Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")]
 Described = Annotated[
     str | None, typer.Option(help="What its numbers mean: the name of a description, or a TOML file.")
 ]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from workbench.options import Root
+from workbench.options import Format, Root
 
 app = typer.Typer()
 
@@ -62,7 +62,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: none, this process plays.")
     ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")] = "auto",
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Play the policy in FOLDER and print the success of each task with its interval, and episodes an hour.
 

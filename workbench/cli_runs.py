@@ -1,11 +1,11 @@
 """Commands about finished runs: they parse, call one function, print. Heavy imports live inside them."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from workbench.options import Root
+from workbench.options import Format, Root
 
 app = typer.Typer()
 
@@ -14,7 +14,7 @@ app = typer.Typer()
 def show(
     run: Annotated[str, typer.Argument(help="The id of a finished run.")],
     root: Root = Path("runs"),
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Print one run: its plan, the ledger of its slots, its result, where it comes from.
 
@@ -29,7 +29,7 @@ def show(
 def reproduce(
     run: Annotated[str, typer.Argument(help="The id of a finished run.")],
     root: Root = Path("runs"),
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Carry out a recorded run again, beside it, and compare weights, losses and episodes. Exit code 1 if they differ.
 
@@ -47,7 +47,7 @@ def probe(
     episodes: Annotated[
         int, typer.Option(min=20, help="Demonstrations of each task to probe on; of a folder, of all its tasks.")
     ] = 200,
-    format: Annotated[Literal["terminal", "json"], typer.Option(help="How to print.")] = "terminal",
+    format: Format = "terminal",
 ) -> None:
     """Print what the vision encoder of each RUN has kept and gained: CKA, effective rank, linear probes, pointing.
 

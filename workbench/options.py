@@ -1,7 +1,7 @@
 """Options and arguments that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,9 @@ Workers = Annotated[
     int | None, typer.Option(min=1, help="Worker processes, one thread each. Default: one a core, at most 2.")
 ]
 Engine = Annotated[EngineName, typer.Option(help="Who carries out the runs: this machine, or a cluster.")]
+Format = Annotated[
+    Literal["terminal", "json"], typer.Option(help="How to print; with json, progress goes to standard error.")
+]
 Published = Annotated[bool, typer.Option("--published", help="Set the papers' figures beside ours.")]
 Log = Annotated[
     SinkName | None,

@@ -16,13 +16,14 @@ from ablations.notation import plural
 from ablations.statistics.cell import Cells
 from ablations.study import Study, Wanted, wanted
 from ablations.study_file import read_study
+from ablations.table import Table
 from workbench.engines.contract import Engine, Event
 from workbench.engines.means import Means
 from workbench.engines.registry import engine
 from workbench.errors import UserError
 from workbench.plan import Evaluate, Expert, Finetune, Inject, Job, Replay, actions_of, job_id
 from workbench.record import find, is_done
-from workbench.screens.console import console, ledger_table, stage
+from workbench.screens.console import console, ledger_table, stage, told_aside
 from workbench.sinks.names import SinkName
 from workbench.sinks.registry import open_sink
 from workbench.stopping import stopped_in_a_sentence
@@ -35,17 +36,28 @@ def demo(root: Path, means: Means) -> None:
     run_study("demo", root, means)
 
 
-def run_study(name: str, root: Path, means: Means, changes: Sequence[str] = (), *, log: SinkName | None = None) -> None:
+def run_study(
+    name: str,
+    root: Path,
+    means: Means,
+    changes: Sequence[str] = (),
+    *,
+    log: SinkName | None = None,
+    format: Literal["terminal", "json"] = "terminal",
+) -> None:
     """Do what is missing, then print the table and where everything lies; `log`: copy the runs to that sink too."""
     study = read_study(name, changes)
-    if log:
-        open_sink(log, root, study.name)  # a package that is missing is told before hours are spent
-    console.print(escape(study.question), style="bold")
-    complaint = make_missing(study, root, means)
-    if log:
-        log_study(study, root, log)
-    _print_ledger(study, wanted(study), root)
-    _report(study, root, name)
+    with told_aside(format == "json"):
+        if log:
+            open_sink(log, root, study.name)  # a package that is missing is told before hours are spent
+        console.print(escape(study.question), style="bold")
+        complaint = make_missing(study, root, means)
+        if log:
+            log_study(study, root, log)
+        _print_ledger(study, wanted(study), root)
+        table = _report(study, root, name)
+    if format == "json":
+        print(table.as_json())
     if complaint:
         raise UserError(complaint)
 
@@ -56,7 +68,7 @@ def make_missing(study: Study, root: Path, means: Means) -> str:
         broken = _halve(study, root, means)
         runs = runs_of(study, halved(study, root))
         missing = [run for run in runs if find(root, run.plan) is None and run.id not in broken]
-        console.print(f"{len(runs)} runs, {len(runs) - len(missing) - len(broken)} of them recorded in {root}.")
+        console.print(f"{plural(len(runs), 'run')}, {len(runs) - len(missing) - len(broken)} of them recorded in {root}.")
         broken |= _make(missing, root, means)
     reasons = "; ".join(dict.fromkeys(reason.splitlines()[-1] for reason in broken.values() if reason))
     return f"{plural(len(broken), 'run')} broke, the others are recorded: {reasons}" if broken else ""
@@ -93,8 +105,8 @@ def _make(missing: Sequence[Wanted], root: Path, means: Means) -> dict[str, str]
     return broken
 
 
-def _report(study: Study, root: Path, name: str) -> None:
-    """The table on the screen, and in a folder with its figures."""
+def _report(study: Study, root: Path, name: str) -> Table:
+    """The table on the screen, and in a folder with its figures; returns it."""
     from ablations.curves import curves
     from ablations.figures import write_figures
     from ablations.report.terminal import print_table
@@ -112,6 +124,7 @@ def _report(study: Study, root: Path, name: str) -> None:
     ):
         console.print(f"{what}: {where}", markup=False, soft_wrap=True)
     console.print(f"which run is which: workbench plan {name} --root {root}", markup=False, soft_wrap=True)
+    return table
 
 
 def _check_models(missing: Sequence[Wanted], *, here: bool) -> None:
