@@ -24,7 +24,7 @@ from ablations.statistics.interval import ENOUGH_SEEDS, Estimate, Interval
 from ablations.statistics.scores import interquartile
 from ablations.statistics.shapley import Coalition, coalitions, shapley
 from ablations.table import ArmRow, Figure, InjectionRow, ShareRow, SlotRow, Table, WholeRow, estimated, seen
-from ablations.verdict import decide, sentence, slot_words
+from ablations.verdict import decide, sentence, slot_words, without_freezing
 from workbench.spec import SLOTS
 
 __all__ = ["ArmRecord", "SlotFact", "StudyRecord", "bottleneck"]
@@ -50,8 +50,16 @@ def bottleneck(record: StudyRecord, cells: Cells = "wilson") -> Table:
     decision = decide(own, {slot: frozen[slot].outcomes for slot in own})
     words = slot_words(own, decision)
     injected, repeated = injections(record, arms, cells)
-    rows = tuple(_slot(slot, arms, words, injected, cells) for slot in SLOTS if slot != NEW or slot in frozen)
+    known = all(arm.slots or arm.reference or arm.dropped for arm in record.arms)  # what each of them is about
+    told = [slot for slot in SLOTS if slot != NEW or slot in frozen]
+    about_slots = not known or any(role.of in SLOTS for role in arms)
+    rows = tuple(_slot(slot, arms, words, injected, cells) for slot in told) if about_slots else ()
     where = f"with backbone {record.backbone}, head {record.head}, on {record.benchmark}"
+    contrasts = declared(record)
+    if known and not frozen:
+        found = without_freezing(contrasts, where=where)
+    else:
+        found = sentence(decision, [row for row in rows if row.slot != NEW], where=where)
     return Table(
         study=record.study,
         question=record.question,
@@ -65,12 +73,12 @@ def bottleneck(record: StudyRecord, cells: Cells = "wilson") -> Table:
         bottleneck=decision.slot,
         screening=bool(decision.thin),
         verdict=" ".join(
-            (sentence(decision, [row for row in rows if row.slot != NEW], where=where), *_left_out(record))
+            (without_freezing(contrasts, where=where) if known and not frozen else found, *_left_out(record))
         ),
         slots=rows,
         injections=injected,
         whole=_wholes(arms),
-        contrasts=declared(record),
+        contrasts=contrasts,
         exploratory=exploratory(record, arms.get(Role(Part.TRAINED))),
         shares=_shares(arms),
         arms=tuple(_arm(arm, record.tasks, cells) for arm in record.arms),
@@ -127,14 +135,12 @@ def _outcomes(arms: Arms, role: Role) -> Outcomes:
 
 
 def _wholes(arms: Arms) -> tuple[WholeRow, ...]:
-    """What the whole model owes to its pretraining, to its training and to each of its inputs."""
-    rows = [_whole(name, arms.get(Role(a)), arms.get(Role(b))) for name, (a, b) in WHOLE.items()]
-    always = [Role(Part.AT_TEST, "blank image"), Role(Part.AT_TEST, "blank instruction")]
-    given = dict.fromkeys([*always, *(role for role in arms if role.part in GIVEN)])
-    trained = arms.get(Role(Part.TRAINED))
-    if Role(Part.EXPERT) in arms:
-        rows.append(_whole("what the expert has over it", arms[Role(Part.EXPERT)], trained))
-    return (*rows, *(_whole(f"{GIVEN[role.part]}: {role.of}", trained, arms.get(role)) for role in given))
+    """What the whole model owes to its pretraining, to its training and to each input, where there are arms for it."""
+    trained, expert = Role(Part.TRAINED), Role(Part.EXPERT)
+    asked = [(name, Role(a), Role(b)) for name, (a, b) in WHOLE.items()]
+    asked.append(("what the expert has over it", expert, trained))
+    asked += [(f"{GIVEN[role.part]}: {role.of}", trained, role) for role in arms if role.part in GIVEN]
+    return tuple(_whole(name, arms[a], arms[b]) for name, a, b in asked if a in arms and b in arms)
 
 
 def _shares(arms: Arms) -> tuple[ShareRow, ...]:
@@ -155,12 +161,12 @@ def _blanked(left: Coalition, names: Sequence[str]) -> Role:
     return Role(Part.AT_TEST, changed) if changed else Role(Part.TRAINED)
 
 
-def _whole(name: str, a: ArmRecord | None, b: ArmRecord | None) -> WholeRow:
-    estimate = contrast(a.outcomes, b.outcomes) if a and b else None
+def _whole(name: str, a: ArmRecord, b: ArmRecord) -> WholeRow:
+    estimate = contrast(a.outcomes, b.outcomes)
     return WholeRow(
         name=name,
-        a=a.name if a else None,
-        b=b.name if b else None,
+        a=a.name,
+        b=b.name,
         difference=estimated(estimate),
         mde=estimate.smallest_detectable if estimate else None,
     )

@@ -28,7 +28,9 @@ def write_figures(table: Table, folder: Path, *, curves: Sequence[Curve] = ()) -
 
     What was not played, not recovered or not trained has no picture.
     """
-    pictures = {"contrasts": contrasts(table), "success": success(table)}
+    pictures = {"success": success(table)}
+    if table.slots or table.contrasts:
+        pictures["contrasts"] = contrasts(table)
     if any(arm.by_task for arm in table.arms):
         pictures["tasks"] = tasks(table)
     if any(row.recovery for row in table.injections):
@@ -51,10 +53,11 @@ def contrasts(table: Table) -> Canvas:
     """Freeze costs, then declared contrasts, in points with 95 % intervals; coloured where 0 is left out."""
     slots: Rows = [(f"freeze cost: {row.slot}", row.freeze_cost, points(row.freeze_cost)) for row in table.slots]
     declared: Rows = [(row.name, row.figure, points(row.figure)) for row in table.contrasts]
-    canvas, axes = _canvas(table, [*slots, *declared], "What freezing each slot costs, and the declared contrasts")
+    about = [*(["what freezing each slot costs"] if slots else []), *(["the declared contrasts"] if declared else [])]
+    canvas, axes = _canvas(table, [*slots, *declared], ", and ".join(about).capitalize())
     axes.set_xlabel("difference in success (percentage points), 95 % interval; blue leaves 0 out")
     axes.axvline(0, color="black", linewidth=0.8)
-    if declared:
+    if slots and declared:
         axes.axhline(len(slots) - 0.5, color="black", linewidth=0.5, linestyle=":")
     return canvas
 

@@ -147,8 +147,8 @@ class WholeRow(Value):
     """What the whole model owes to something: success of arm a minus success of arm b."""
 
     name: str
-    a: str | None
-    b: str | None
+    a: str
+    b: str
     difference: Figure | None
     mde: float | None
 

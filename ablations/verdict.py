@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ablations.contrasts import MARGIN
-from ablations.notation import effect, percent, points, probability
+from ablations.notation import effect, percent, plural, points, probability
 from ablations.statistics.adjustment import holm
 from ablations.statistics.contrast import contrast, equivalent
 from ablations.statistics.design import Outcomes
 from ablations.statistics.interval import ALPHA, ENOUGH_SEEDS, Estimate
-from ablations.table import SlotRow
+from ablations.table import ContrastRow, SlotRow
 
 BOTTLENECK = "bottleneck"
 NOTHING = "0"  # what a freeze cost is first compared with
@@ -105,6 +105,21 @@ def sentence(decision: Decision, rows: Sequence[SlotRow], *, where: str) -> str:
         seeds = f"fewer than {ENOUGH_SEEDS} training seeds behind the freeze cost of {_listed(decision.thin, 'and')}"
         parts.insert(0, f"Screening, not a claim ({seeds}).")
     return " ".join(parts)
+
+
+def without_freezing(contrasts: Sequence[ContrastRow], *, where: str) -> str:
+    """The verdict on a study that freezes no slot: which of its declared contrasts hold."""
+    first = f"No arm freezes a slot {where}: a bottleneck is not looked for."
+    played = [row for row in contrasts if row.figure is not None]
+    if not played:
+        return first
+    held = [row for row in played if row.p_adjusted is not None and row.p_adjusted <= ALPHA]
+    asked = plural(len(played), "declared contrast")
+    if not held:
+        return f"{first} Of {asked} none is shown to differ from 0 (Holm)."
+    shown = "; ".join(f"{row.name} ({points(row.figure)})" for row in held)
+    thin = f" Screening, not a claim: fewer than {ENOUGH_SEEDS} training seeds." if held[0].screening else ""
+    return f"{first} Of {asked} {len(held)} differ{'s' * (len(held) == 1)} from 0 (Holm), in points: {shown}.{thin}"
 
 
 def _why(decision: Decision) -> str:

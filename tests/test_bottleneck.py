@@ -9,6 +9,8 @@ import pytest
 from planted import Draw, arm, facts, full_study, injected, only, pretrained, random, record
 
 from ablations.bottleneck import SlotFact, StudyRecord, bottleneck
+from ablations.notation import points
+from ablations.report.columns import sections
 from ablations.roles import Part, Role, described, role_of
 from ablations.statistics.adjustment import benjamini_hochberg
 from ablations.statistics.contrast import contrast
@@ -217,7 +219,7 @@ def test_a_column_whose_arm_is_missing_is_null(study):
     assert vision.freeze_cost is not None
     assert row(lacking, "projector").freeze_cost is None
     assert row(lacking, "projector").verdict == "not measured"
-    assert {one.name: one.difference for one in lacking.whole}["dependence: blank image"] is None
+    assert "dependence: blank image" not in {one.name for one in lacking.whole}
     assert "Not compared, since no arm that freezes it was played: projector." in lacking.verdict
     assert "No injection into vision was played frozen." in lacking.verdict
     assert "Relief was not measured" in lacking.verdict
@@ -254,6 +256,27 @@ def test_without_the_trained_arm_nothing_can_be_decided(study):
     blind = bottleneck(without(study, "all-trained"))
     assert blind.bottleneck is None
     assert blind.verdict.startswith("Undetermined") and "no freeze cost can be computed" in blind.verdict
+
+
+def test_a_study_that_freezes_nothing_says_which_of_its_contrasts_hold(study):
+    trained = next(one for one in study.arms if one.name == "all-trained")
+    blind = next(one for one in study.arms if one.name == "blank-image")
+    asked = (("image", "all-trained", "blank-image"), ("twins", "all-trained", "twin"))
+    free = replace(study, arms=(trained, blind, replace(trained, name="twin")), contrasts=asked)
+    found = bottleneck(free)
+    assert found.verdict.startswith("No arm freezes a slot with backbone")
+    shown = f"Of 2 declared contrasts 1 differs from 0 (Holm), in points: image ({points(found.contrasts[0].figure)})."
+    assert found.verdict.endswith(shown)
+    none = bottleneck(replace(free, contrasts=asked[1:])).verdict
+    assert none.endswith("Of 1 declared contrast none is shown to differ from 0 (Holm).")
+    assert bottleneck(replace(free, contrasts=())).verdict.endswith("a bottleneck is not looked for.")
+    assert not found.slots and not any(section.title.startswith("Slots") for section in sections(found))
+    unknown = replace(trained, name="not-yet", slots={}, outcomes={}, missing=(0,))
+    waiting = bottleneck(replace(free, arms=(*free.arms, unknown)))
+    assert waiting.slots and waiting.verdict.startswith("Undetermined"), "it may be one that freezes a slot"
+    assert [row.name for section in sections(found) for row in section.rows if section.title == "The whole model"] == [
+        "dependence: blank image"
+    ]
 
 
 def test_a_slot_that_alone_was_frozen_is_no_bottleneck(study):

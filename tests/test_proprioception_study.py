@@ -184,10 +184,8 @@ def test_a_model_that_takes_none_is_the_necessity_of_it_and_no_second_trained_on
     assert role_of(replace(blind, retrained=True)) == Role(Part.RETRAINED, "blank image, no proprioception")
     zero = arm("zero", facts(), outcomes, inputs=ZERO)
     assert role_of(zero) == Role(Part.AT_TEST, "zero proprioception")
-    rows = {
-        row.name
-        for row in bottleneck(replace(full_study(np.random.default_rng(0)), arms=(taken, zero), contrasts=())).whole
-    }
+    told = replace(full_study(np.random.default_rng(0)), arms=(arm("on", facts(), outcomes), taken, zero), contrasts=())
+    rows = {row.name for row in bottleneck(told).whole}
     assert {"necessity: no proprioception", "dependence: zero proprioception"} <= rows
 
 

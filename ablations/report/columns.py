@@ -120,7 +120,7 @@ def _trials(arm: ArmRow) -> str:
 
 
 def _minus(row: ContrastRow | WholeRow) -> str:
-    return f"{row.a or ABSENT} − {row.b or ABSENT}"
+    return f"{row.a} − {row.b}"
 
 
 def kind(row: InjectionRow) -> str:

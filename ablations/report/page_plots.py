@@ -166,7 +166,7 @@ def _whole(row: WholeRow, axis: Axis, table: Table) -> Row:
         ("n", _trials(seeds, table.episodes)),
         ("smallest detectable effect", effect(row.mde)),
     )
-    beneath = f"{row.a or ABSENT} − {row.b or ABSENT}"
+    beneath = f"{row.a} − {row.b}"
     return Row(row.name, beneath, points(row.difference), _whisker(row.difference, axis), (), tip)
 
 

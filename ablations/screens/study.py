@@ -68,7 +68,8 @@ def make_missing(study: Study, root: Path, means: Means) -> str:
         broken = _halve(study, root, means)
         runs = runs_of(study, halved(study, root))
         missing = [run for run in runs if find(root, run.plan) is None and run.id not in broken]
-        console.print(f"{plural(len(runs), 'run')}, {len(runs) - len(missing) - len(broken)} of them recorded in {root}.")
+        done = len(runs) - len(missing) - len(broken)
+        console.print(f"{plural(len(runs), 'run')}, {done} of them recorded in {root}.")
         broken |= _make(missing, root, means)
     reasons = "; ".join(dict.fromkeys(reason.splitlines()[-1] for reason in broken.values() if reason))
     return f"{plural(len(broken), 'run')} broke, the others are recorded: {reasons}" if broken else ""
