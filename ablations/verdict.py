@@ -107,13 +107,18 @@ def sentence(decision: Decision, rows: Sequence[SlotRow], *, where: str) -> str:
     return " ".join(parts)
 
 
+def holds(row: ContrastRow) -> bool:
+    """Whether the difference is shown, after the adjustment of its kind."""
+    return row.p_adjusted is not None and row.p_adjusted <= ALPHA
+
+
 def without_freezing(contrasts: Sequence[ContrastRow], *, where: str) -> str:
     """The verdict on a study that freezes no slot: which of its declared contrasts hold."""
     first = f"No arm freezes a slot {where}: a bottleneck is not looked for."
     played = [row for row in contrasts if row.figure is not None]
     if not played:
         return first
-    held = [row for row in played if row.p_adjusted is not None and row.p_adjusted <= ALPHA]
+    held = [row for row in played if holds(row)]
     asked = plural(len(played), "declared contrast")
     if not held:
         return f"{first} Of {asked} none is shown to differ from 0 (Holm)."

@@ -75,6 +75,14 @@ def test_the_same_records_give_the_same_bytes(planted, text):
     assert page(material(read_study(file), root)) == text
 
 
+def test_a_study_about_no_slot_begins_with_its_contrasts(shown):
+    table = shown.table.model_copy(update={"slots": (), "bottleneck": None})
+    whole = page(replace(shown, table=table))
+    held = sum(row.p_adjusted is not None and row.p_adjusted <= 0.05 for row in table.contrasts)
+    assert held and f"{held} of {len(table.contrasts)} declared contrast" in whole
+    assert 'id="slots"' not in whole and "none can be called the bottleneck" in whole
+
+
 def test_nothing_of_a_study_or_a_record_is_read_as_html(text):
     assert "<b>of vision" not in text and "<i>at step" not in text and "<u>red" not in text
     assert EVIL not in text and "&lt;/script&gt;&lt;script&gt;" in text

@@ -16,6 +16,7 @@ from ablations.bottleneck import bottleneck
 from ablations.curves import Curve, curves
 from ablations.gather import gather
 from ablations.halving.halve import halved, runs_of
+from ablations.notation import plural
 from ablations.published import with_published
 from ablations.report.columns import READING, facts, failures, footnotes
 from ablations.report.page_curves import curves_data, panels
@@ -25,6 +26,7 @@ from ablations.report.page_runs import ArmView, arm_views, progress
 from ablations.report.page_tables import injections_sheets, other_sheets, published_sheets, slots_sheet, tasks_sheet
 from ablations.study import Study
 from ablations.table import Table
+from ablations.verdict import holds
 from workbench.record import find
 
 FOLDER = Path(__file__).parent
@@ -98,7 +100,9 @@ def _environment() -> Environment:
 
 
 def _headline(table: Table) -> str:
-    """The verdict in three words; the sentence beneath it says on what it rests."""
+    """The verdict in a few words; the sentence beneath it says on what it rests."""
+    if not table.slots:
+        return f"{sum(map(holds, table.contrasts))} of {plural(len(table.contrasts), 'declared contrast')} shown"
     return f"{table.bottleneck.capitalize()} is the bottleneck" if table.bottleneck else "Undetermined"
 
 
