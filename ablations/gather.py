@@ -14,10 +14,11 @@ from ablations.halving.halve import Halving, halved, runs_of
 from ablations.halving.words import dropped, notes
 from ablations.matched import ranks
 from ablations.study import TRAINING, Study, Wanted, arm_runs
+from ablations.taught import stages_of
 from workbench.disjoint import check_disjoint
 from workbench.edits import edited
 from workbench.errors import UserError
-from workbench.plan import Finetune, Inject, Replay
+from workbench.plan import Finetune, Inject, Plan, Replay
 from workbench.record import Record, find, open_record
 from workbench.spec import SLOTS
 
@@ -33,7 +34,7 @@ def gather(study: Study, root: Path) -> StudyRecord:
     known = {run.id: run.plan for run in runs}
     for id, record in records.items():
         check_disjoint(record.plan, root, run=id, known=known)
-    taught = partial(_taught, {f"run:{run.id}": run.plan for run in runs if isinstance(run.plan, Inject)}, root)
+    plan_of = partial(_plan_of, {run.id: run.plan for run in runs if isinstance(run.plan, Inject)}, root)
     chosen = {arm.name: _chosen(study, arm, records) for arm in study.arms}
     chosen |= dict.fromkeys((*halving.dropped, *halving.undecided), [])  # recorded or not, they are not reported
     return StudyRecord(
@@ -46,7 +47,7 @@ def gather(study: Study, root: Path) -> StudyRecord:
         selection=SELECTION,
         budget=_budget(study),
         tasks=tuple(start.task for start in study.protocol.manifest()),
-        arms=_arms(study, {name: _done(own, records) for name, own in chosen.items()}, taught, halving),
+        arms=_arms(study, {name: _done(own, records) for name, own in chosen.items()}, plan_of, halving),
         contrasts=tuple((c.name, c.a, c.b) for c in study.contrasts),
         notes=(*notes(study, halving), *_notes(study, chosen, records)),
     )
@@ -95,18 +96,18 @@ def _done(runs: Sequence[Wanted], records: Mapping[str, Record]) -> dict[int, Re
 def _arms(
     study: Study,
     done: Mapping[str, Mapping[int, Record]],
-    taught: Callable[[str], str | None],
+    plan_of: Callable[[str], Plan],
     halving: Halving,
 ) -> tuple[ArmRecord, ...]:
     """Each arm by its records; one that was dropped waits for none."""
-    found = [_arm(study, arm, done[arm.name], taught) for arm in study.arms]
+    found = [_arm(study, arm, done[arm.name], plan_of) for arm in study.arms]
     lost = halving.dropped
     return tuple(
         replace(arm, dropped=dropped(study, lost[arm.name]), missing=()) if arm.name in lost else arm for arm in found
     )
 
 
-def _arm(study: Study, arm: Arm, done: Mapping[int, Record], taught: Callable[[str], str | None]) -> ArmRecord:
+def _arm(study: Study, arm: Arm, done: Mapping[int, Record], plan_of: Callable[[str], Plan]) -> ArmRecord:
     whole = {seed: record for seed, record in done.items() if record.error is None}
     _different_seeds(arm, whole)
     ledgers = [record.ledger() for record in whole.values() if not isinstance(record.plan, Replay)]
@@ -119,7 +120,7 @@ def _arm(study: Study, arm: Arm, done: Mapping[int, Record], taught: Callable[[s
     return ArmRecord(
         name=arm.name,
         reference=arm.reference,
-        slots=_slots(study, arm, rows, taught),
+        slots=_slots(study, arm, rows, plan_of),
         replaced=any(row["module"] != "native" for slot, row in rows.items() if slot != "head"),
         inputs=arm.inputs,
         retrained=arm.retrained,
@@ -140,27 +141,23 @@ def _absent(study: Study, arm: Arm) -> tuple[str, ...]:
 
 
 def _slots(
-    study: Study, arm: Arm, rows: Mapping[str, Mapping[str, Any]], taught: Callable[[str], str | None]
+    study: Study, arm: Arm, rows: Mapping[str, Mapping[str, Any]], plan_of: Callable[[str], Plan]
 ) -> dict[str, SlotFact]:
     """What happened to the slots is read from the ledger's rows; which run they start from, from the arm's plan."""
-    specs = [run.plan.spec for run in arm_runs(study, arm) if isinstance(run.plan, Finetune)]
+    spec = next(run.plan.spec for run in arm_runs(study, arm) if isinstance(run.plan, Finetune)) if rows else study.base
     return {
-        slot: SlotFact(rows[slot]["weights"], rows[slot]["moved"], taught(specs[0].slot(slot).weights))
+        slot: SlotFact(rows[slot]["weights"], rows[slot]["moved"], stages_of(slot, spec.slot(slot).weights, plan_of))
         for slot in SLOTS
         if slot in rows
     }
 
 
-def _taught(declared: Mapping[str, Inject], root: Path, weights: str) -> str | None:
-    """The objective of the injection that `weights` come from, the study's own or any other that is recorded.
+def _plan_of(declared: Mapping[str, Inject], root: Path, run: str) -> Plan:
+    """The plan of a run that weights come from, the study's own injection or any other run that is recorded.
 
-    None for other weights, a finished policy's among them. UserError where the run is not recorded under `root`: it
-    might have been a negative control.
+    UserError where it is not recorded under `root`: it might have been a negative control.
     """
-    if not weights.startswith("run:"):
-        return None
-    plan = declared[weights] if weights in declared else open_record(root, weights.removeprefix("run:")).plan
-    return plan.objective if isinstance(plan, Inject) else None
+    return declared[run] if run in declared else open_record(root, run).plan
 
 
 def _different_seeds(arm: Arm, whole: Mapping[int, Record]) -> None:

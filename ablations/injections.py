@@ -15,20 +15,22 @@ from ablations.statistics.gain import Gain, specific_gain
 from ablations.statistics.interval import Estimate
 from ablations.statistics.recovery import recovery
 from ablations.table import InjectionRow, estimated, seen
+from ablations.taught import POLICY, idle, in_words
 
 Arms = Mapping[Role, ArmRecord]
-POLICY = "policy"  # what is injected where weights come from no objective, but from a finished policy
+NOTHING = "nothing"  # where a slot starts from runs that all kept it frozen
 
 
 @dataclass(frozen=True)
 class Injected:
     """One injection: the arms whose `slot` starts from the same weights, one that then freezes it, one that trains it.
 
-    `objective` is None where the weights are those of a finished policy.
+    `taught` says by what: one objective, or a chain of them; "policy" where the weights are a finished policy's, and
+    "nothing" where no run trained the slot.
     """
 
     slot: str
-    objective: str | None
+    taught: str
     control: bool
     frozen: ArmRecord | None
     trained: ArmRecord | None
@@ -64,7 +66,7 @@ def injections(
         against = {} if one.control else controls(record.arms, one.slot)
         specific = specific_gain(_outcomes(one.frozen), {other: arm.outcomes for other, arm in against.items()})
         rows.append(_row(name, one, arms, gained=Gained(gains[index], adjusted.get(index), specific), cells=cells))
-    return tuple(sorted(rows, key=_place)), notes
+    return tuple(sorted(rows, key=_place)), (*notes, *_mixed(record.arms))
 
 
 def _found(arms: Iterable[ArmRecord]) -> tuple[list[Injected], tuple[str, ...]]:
@@ -84,17 +86,31 @@ def _found(arms: Iterable[ArmRecord]) -> tuple[list[Injected], tuple[str, ...]]:
     for (slot, _), own in parts.items():
         first = next(iter(own.values()))
         frozen, trained = own.get(Part.INJECTED_FROZEN), own.get(Part.INJECTED_TRAINED)
-        found.append(Injected(slot, first.slots[slot].objective, first.control, frozen, trained))
+        taught = in_words(first.slots[slot].stages) or NOTHING
+        found.append(Injected(slot, taught, first.control, frozen, trained))
     return found, tuple(notes)
 
 
 def _names(found: Sequence[Injected]) -> list[str]:
-    """No two are alike: where an objective is not one injection's alone, the arm's name stands with it."""
-    often = Counter(one.objective for one in found)
-    return [
-        one.objective if one.objective and often[one.objective] == 1 else f"{one.objective or POLICY} ({one.arm})"
-        for one in found
-    ]
+    """No two are alike: where what was taught is not one injection's alone, the arm's name stands with it."""
+    often = Counter(one.taught for one in found)
+    alone = [often[one.taught] == 1 and one.taught not in (POLICY, NOTHING) for one in found]
+    return [one.taught if own else f"{one.taught} ({one.arm})" for one, own in zip(found, alone, strict=True)]
+
+
+def _mixed(arms: Iterable[ArmRecord]) -> tuple[str, ...]:
+    """A note for each chain of stages of which some are negative controls and others are not, with its arms."""
+    mixed: dict[tuple[str, ...], list[str]] = {}
+    for arm in arms:
+        for stages in dict.fromkeys(slot.stages for slot in arm.slots.values()):
+            if 0 < len(idle(stages)) < len(stages):
+                mixed.setdefault(stages, []).append(f"'{arm.name}'")
+    return tuple(
+        f"{', '.join(names)} began with {in_words(stages)}. Nothing of control was taught by "
+        f"{' and '.join(idle(stages))}, but by another stage: what is gained is no negative control's, and no single "
+        "signal's."
+        for stages, names in mixed.items()
+    )
 
 
 def _row(name: str, one: Injected, arms: Arms, *, gained: Gained, cells: Cells) -> InjectionRow:

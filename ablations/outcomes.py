@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ablations.statistics.design import Outcomes
+from ablations.taught import is_control
 from workbench.errors import UserError
-from workbench.objectives.facts import facts
 from workbench.plan import Inputs
 
 
@@ -15,12 +15,13 @@ from workbench.plan import Inputs
 class SlotFact:
     """What the ledger says really happened to a slot: `part` is LoRA, or the last blocks.
 
-    `objective` is what the run taught whose weights the slot starts from; None for weights that no injection made.
+    `stages` are what the runs taught the slot whose weights it starts from, the first one's objective first: "policy"
+    for finetuning. Empty for weights that no run made.
     """
 
     weights: str  # "pretrained" | "random" | "run:<id>"
     moved: str  # "frozen" | "full" | "part"
-    objective: str | None = None
+    stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,8 @@ class ArmRecord:
 
     @property
     def control(self) -> bool:
-        """Whether a slot was injected with a negative control."""
-        taught = (slot.objective for slot in self.slots.values())
-        return any(objective is not None and facts(objective).control for objective in taught)
+        """Whether it was injected, and with negative controls alone: in no stage of any slot was control taught."""
+        return is_control([stage for slot in self.slots.values() for stage in slot.stages])
 
 
 @dataclass(frozen=True)

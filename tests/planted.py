@@ -26,8 +26,8 @@ def random(moved: str) -> SlotFact:
     return SlotFact("random", moved)
 
 
-def injected(moved: str, *, run: str = "0123456789ab", objective: str | None = "behaviour-cloning") -> SlotFact:
-    return SlotFact(f"run:{run}", moved, objective)
+def injected(moved: str, *stages: str, run: str = "0123456789ab") -> SlotFact:
+    return SlotFact(f"run:{run}", moved, stages or ("behaviour-cloning",))
 
 
 def only(*trained: str) -> dict[str, SlotFact]:

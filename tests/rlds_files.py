@@ -84,12 +84,12 @@ def tensor(shape: Sequence[int] = (), dtype: str = "float32", encoding: str = "n
     }
 
 
-def image(height: int, width: int, channels: int = 3) -> dict:
+def image(height: int, width: int, channels: int = 3, dtype: str = "uint8") -> dict:
     return {
         "pythonClassName": "tensorflow_datasets.core.features.image_feature.Image",
         "image": {
             "shape": {"dimensions": [str(height), str(width), str(channels)]},
-            "dtype": "uint8",
+            "dtype": dtype,
             "encodingFormat": "jpeg",
         },
         "description": "A camera.",

@@ -19,6 +19,7 @@ from workbench.data.contract import Frames
 from workbench.pretraining.questions import place
 from workbench.scene import read_scenes
 from workbench.skills.contract import Known, Turn
+from workbench.skills.places import located_levels
 from workbench.skills.registry import ASK
 
 TURNS = 400
@@ -83,7 +84,7 @@ def seen() -> Seen:
     extra = {name: np.stack([row[name] for row in columns]) for name in PRIVILEGED_NAMES}
     numbers = np.array([tasks.index(one) for one in said])
     frames = Frames(image, state, action, episode, step, numbers, tasks, extra, PRIVILEGED_NAMES)
-    return Seen(Known(frames, read_scenes(frames), place), env.world, moments)
+    return Seen(Known(frames, read_scenes(frames), place, located_levels), env.world, moments)
 
 
 def drawn(camera: Camera, data: Any) -> np.ndarray:

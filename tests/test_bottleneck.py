@@ -198,7 +198,7 @@ def test_two_arms_with_one_role_are_noted_and_the_first_is_used(study, table):
 
 def test_the_specific_gain_is_over_the_best_negative_control(study):
     sham, worse = (
-        facts(vision=injected("frozen", run=12 * digit, objective=name))
+        facts(vision=injected("frozen", name, run=12 * digit))
         for digit, name in (("a", "masked-image"), ("b", "permuted-actions"))
     )
     frozen = next(one for one in study.arms if one.name == "freeze-vision").outcomes

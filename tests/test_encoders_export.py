@@ -25,8 +25,8 @@ from workbench.collect import collect
 from workbench.errors import UserError
 from workbench.execute import execute
 from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Protocol, run_id
-from workbench.player import player_of
-from workbench.publish_encoder import save_encoder
+from workbench.player import player_of, trained_encoder
+from workbench.publish_encoder import encoder_card, save_encoder
 from workbench.record import Record, collected_folder, open_record
 from workbench.spec import Frozen, Lora, Slot, Spec
 
@@ -304,7 +304,12 @@ def test_a_controls_card_says_so_and_a_policys_says_what_it_was_not_given(native
     assert isinstance(plan, Inject)
     control = replace(native.record, plan=plan.model_copy(update={"objective": "masked-image"}))
     save_encoder(control, tmp_path / "control", native.root)
-    assert "It is a negative control" in (tmp_path / "control" / "README.md").read_text()
+    assert "nothing of control was taught." in (tmp_path / "control" / "README.md").read_text()
+    vision = plan.spec.vision.model_copy(update={"weights": "run:0123456789ab"})
+    behind = {"objective": "masked-image", "spec": plan.spec.model_copy(update={"vision": vision})}
+    encoder, last = trained_encoder(native.record, native.root), plan.model_copy(update=behind)
+    staged = encoder_card(native.record, last, encoder, "folder", "last")
+    assert "nothing of control was taught in this last stage." in staged
     asked = {"spec": plan.spec, "data": Folder(path="/home/me/data/mine"), "budget": BUDGET, "protocol": Protocol()}
     blind = replace(native.record, plan=Finetune(**asked, inputs=Inputs(image="blank")))
     save_encoder(blind, tmp_path / "blind", native.root)

@@ -1,11 +1,14 @@
 """Every injection objective by its row, the moments that they read, and an injection from plan to another run."""
 
+import io
+import re
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from workbench.backbones.contract import Backbone
@@ -22,6 +25,7 @@ from workbench.objectives.rows import OBJECTIVES
 from workbench.plan import Budget, Expert, Inject, needs, run_id
 from workbench.policy import Policy
 from workbench.record import collected_folder, open_record
+from workbench.screens.objective import list_objectives
 from workbench.spec import SLOTS, Frozen, Slot, Spec
 from workbench.training.imitate import ActionScale
 from workbench.weights import read_weights
@@ -66,6 +70,14 @@ def every(moments: Moments) -> Signals:
 
 def test_facts_and_builders_have_the_same_names():
     assert set(OBJECTIVES) == set(BUILDERS)
+
+
+def test_the_list_names_every_objective_whole_on_a_narrow_screen(monkeypatch: pytest.MonkeyPatch):
+    shown = Console(width=80, file=io.StringIO(), record=True)
+    monkeypatch.setattr("workbench.screens.objective.console", shown)
+    list_objectives("terminal")
+    words = set(re.split(r"[\s\[:│]+", shown.export_text()))
+    assert set(OBJECTIVES) <= words and "sham" in words
 
 
 def test_an_unknown_objective_is_told_the_nearest_name():

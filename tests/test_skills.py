@@ -16,7 +16,14 @@ from workbench.pretraining.questions import BINS
 from workbench.scene import DEPTH_SIDE
 from workbench.skills.contract import Turn
 from workbench.skills.facts import SKILLS, skill_names, taught
-from workbench.skills.places import paligemma_place, places, written_place
+from workbench.skills.places import (
+    levels,
+    paligemma_levels,
+    paligemma_place,
+    places,
+    written_levels,
+    written_place,
+)
 from workbench.skills.registry import ASK
 
 MOVES = {"right": (0, 1), "left": (0, -1), "away": (1, 1), "closer": (1, -1), "up": (2, 1), "down": (2, -1)}
@@ -211,7 +218,14 @@ def test_places_are_written_as_the_tokenizer_knows_them():
     assert paligemma_place(np.array([1.0, -0.2])) == "<loc0000><loc1023>"
     assert written_place(at) == "(0.10, 0.55)"
     bare = replace(backbone, answers=lambda texts: backbone.answers([f"{text} " * 2 for text in texts]))
-    assert places(bare) is written_place
+    assert places(bare) is written_place and levels(bare) is written_levels
+
+
+def test_levels_are_single_tokens_where_the_tokenizer_has_any_for_places_and_numbers_elsewhere():
+    backbone = load_backbone("embedded", weights="pretrained", seed=0)
+    assert levels(backbone)([13, 0, 40]) == "<loc13><loc00><loc31>"
+    assert paligemma_levels([13, 0, 40]) == "<loc0416><loc0000><loc0992>"
+    assert written_levels([13, 0, 40]) == "13 0 40"
 
 
 def test_things_are_seen_where_the_depth_map_is_read(seen: Seen):

@@ -21,6 +21,7 @@ from workbench.skills.visible import visible
 SIZES = {"taller": {"block": BLOCK_HALF, "plate": PLATE_HALF}, "wider": {"block": BLOCK_HALF, "plate": PLATE_RADIUS}}
 LEFT = {"near": (-1, 0), "far": (1, 0), "left": (0, 1), "right": (0, -1)}
 """What is left in the plane, in metres to the right and away, of one who stands at a side and looks at the middle."""
+ASKED = "how many steps of 5 centimetres to each of the 4 cells of row (.)"
 CELL, PART = 64 // SIDE, 64 // DEPTH_SIDE
 
 
@@ -127,23 +128,23 @@ def test_of_a_thing_that_is_all_but_hidden_its_cells_are_said_and_of_a_hidden_on
         assert turn.question.endswith(known.scenes.name(0, 1)) and turn.answer == "d3"
 
 
-def test_a_row_of_the_depth_map_is_what_the_renderer_measured_and_something_stands_in_it(seen: Seen):
+def test_a_row_of_depths_is_what_the_renderer_measured_and_something_stands_in_it(seen: Seen):
     rows = set()
-    for moment, turn, found in asked(seen, "depth-map", "how many centimetres to each of the 4 cells of row (.)"):
+    for moment, turn, found in asked(seen, "depth-row", ASKED):
         y = ROWS.index(found[1]) * CELL
-        told = [int(one) for one in turn.answer.split()]
+        told = [int(one) for one in re.findall(r"<loc(\d\d)>", turn.answer)]
         assert len(told) == SIDE and len(set(told)) > 1
-        for x, centimetres in enumerate(told):
+        for x, steps in enumerate(told):
             cell = moment.depth_HW[y : y + CELL, x * CELL : (x + 1) * CELL]
             parts = [cell[i : i + PART, j : j + PART].mean() for i, j in product(range(0, CELL, PART), repeat=2)]
-            assert centimetres % 5 == 0 and abs(centimetres / 100 - min(parts)) < 0.0251
+            assert abs(0.05 * steps - min(parts)) < 0.0251
         rows.add(found[1])
     assert rows == set(ROWS)
 
 
 CONSTANT = {
     **dict.fromkeys(("pointing", "affordance"), 0.12),
-    **dict.fromkeys(("spatial", "distance", "depth", "viewpoint", "segmentation", "depth-map"), 0.25),
+    **dict.fromkeys(("spatial", "distance", "depth", "viewpoint", "segmentation", "depth-row"), 0.25),
     **{"size": 0.25, "trajectory": 0.25, "planning": 0.5, "order": 0.56},
 }
 """The most that one answer may get right, of each skill: about what it would where its answers were all as frequent."""

@@ -70,7 +70,8 @@ def _made(plan: Finetune | Inject, card: Card) -> str:
     match plan:
         case Inject():
             told = facts(plan.objective)
-            control = " It is a negative control: nothing of control was taught." if told.control else ""
+            last = " in this last stage" if plan.spec.vision.weights.startswith("run:") else ""
+            control = f" It is a negative control: nothing of control was taught{last}." if told.control else ""
             return f"{begun}, injected with `{plan.objective}`: {told.does} ({told.paper}).{control}"
         case Finetune():
             return f"{begun}, finetuned as the eyes of a robot policy that imitates demonstrations."

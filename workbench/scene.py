@@ -68,7 +68,7 @@ def read_depth(frames: Frames) -> np.ndarray:
     if DEPTH not in frames.extra:
         raise UserError(
             f"These demonstrations have no column {DEPTH}: collect them with privileged = true, or give a LeRobot data "
-            "set with such a column, S × S metres a frame, row by row."
+            "set with such a column, S × S metres a frame: workbench data convert makes one of depth pictures."
         )
     depth_ND = frames.extra[DEPTH]
     side = isqrt(depth_ND.shape[1])

@@ -84,7 +84,7 @@ def house(description: Description) -> Description:
         rotation=turn,
         gripper=GripperPart(dimension=6, kind=gripper.kind, closed=1, open=-1, threshold=0),
     )
-    return description.model_copy(update={"action": action})
+    return description.model_copy(update={"action": action, "depth": {}})
 
 
 def to_policy_actions(action: np.ndarray, description: Description) -> np.ndarray:

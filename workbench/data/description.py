@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from workbench.errors import UserError, unknown
@@ -121,6 +122,40 @@ class Layout(Value):
         return found
 
 
+class Depth(Value):
+    """A camera's depth pictures, which look where its other pictures do: how far away along the view, of each pixel."""
+
+    column: str
+    """As the data set's files name it: `agentview_depth`, `observation/depth`."""
+    form: Literal["distance", "z-buffer"]
+    """z-buffer: OpenGL's, from 0 at the near plane to 1 at the far one, as a renderer gives it."""
+    unit_m: float | None = Field(default=None, gt=0)
+    """Of distances: metres that 1 stands for, 0.001 for millimetres."""
+    near_m: float | None = Field(default=None, gt=0)
+    """Of a z-buffer: metres to the near plane, in MuJoCo its `znear` times the model's extent."""
+    far_m: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        planes = (self.near_m, self.far_m)
+        if (self.form == "distance") != (self.unit_m is not None) or (self.form == "z-buffer") != (None not in planes):
+            raise ValueError("a distance has unit_m, a z-buffer has near_m and far_m")
+        if self.form == "distance" and planes != (None, None):
+            raise ValueError("near_m and far_m belong to a z-buffer")
+        if self.near_m is not None and self.far_m is not None and self.near_m >= self.far_m:
+            raise ValueError(f"near_m ({self.near_m}) is not below far_m ({self.far_m})")
+        return self
+
+    def metres(self, stored: np.ndarray) -> np.ndarray:
+        """float64, of numbers as they are stored; NaN where a z-buffer's are not from 0 to 1."""
+        values = stored.astype(np.float64)
+        if self.unit_m is not None:
+            return values * self.unit_m
+        assert self.near_m is not None and self.far_m is not None
+        inside = np.where((values >= 0) & (values <= 1), values, np.nan)
+        return self.near_m / (1 - inside * (1 - self.near_m / self.far_m))
+
+
 class Description(Value):
     """One data set."""
 
@@ -133,6 +168,8 @@ class Description(Value):
     """Actions a second; absent where copies of the data set differ."""
     cameras: dict[str, str] = {}
     """By name: what it sees, and how its pictures are turned."""
+    depth: dict[str, Depth] = {}
+    """By the camera's name; read where the files have them (`workbench data convert --description`)."""
     action: Layout
     state: Layout | None = None
     """Absent where copies of the data set differ."""

@@ -111,6 +111,21 @@ def pictures(file: "h5py.File", demonstration: Demonstration, camera: str, frame
     return read
 
 
+def depth_pictures(file: "h5py.File", demonstration: Demonstration, column: str) -> np.ndarray | None:
+    """[T, H, W] numbers as stored; None where nothing of that name was observed. Raises UserError for another shape."""
+    if column not in observed(file, demonstration):
+        return None
+    array = _array(file, f"data/{demonstration.name}/obs/{column}", demonstration.path)
+    if array.shape[:1] != (demonstration.length,) or array.ndim not in (3, 4) or array.shape[3:] not in ((), (1,)):
+        raise UserError(
+            f"'{column}' in {demonstration} is {array.dtype} {list(array.shape)}; depth pictures are "
+            f"[{demonstration.length}, H, W] or [{demonstration.length}, H, W, 1]. {AGAIN}"
+        )
+    if array.dtype.kind not in "fiu":
+        raise UserError(f"'{column}' in {demonstration} is {array.dtype}; depth is numbers. {AGAIN}")
+    return array[()].reshape(array.shape[:3])
+
+
 def filter_keys(file: "h5py.File", path: Path) -> dict[str, list[str]]:
     """Names of demonstrations by the name of the list under `mask`; none where there is no such group."""
     import h5py

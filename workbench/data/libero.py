@@ -13,12 +13,14 @@ import numpy as np
 
 from workbench.data.computed import ComputedDataset, Header, Stored, choose_camera
 from workbench.data.dataset import EpisodeFacts
+from workbench.data.depth import WithDepth
 from workbench.data.hdf5 import (
     SUFFIXES,
     Demonstration,
     attributes,
     control_frequency,
     demonstrations,
+    depth_pictures,
     json_attribute,
     matrix,
     observed,
@@ -42,7 +44,7 @@ UPSIDE_DOWN = "opengl"
 """robosuite's `IMAGE_CONVENTION` with which LIBERO's files were rendered."""
 
 
-class LiberoDataset(ComputedDataset):
+class LiberoDataset(ComputedDataset, WithDepth):
     """Episodes file by file in the order of their names, and by number within a file.
 
     Pictures are turned by 180°, both cameras', as openvla's data and evaluation have them. LIBERO's own notebooks turn
@@ -69,6 +71,12 @@ class LiberoDataset(ComputedDataset):
         demonstration = self._demonstrations[index]
         with opened(demonstration.path) as file:
             return [picture[::-1, ::-1] for picture in pictures(file, demonstration, self.camera, frames)]
+
+    def depth(self, index: int, column: str) -> np.ndarray | None:
+        demonstration = self._demonstrations[index]
+        with opened(demonstration.path) as file:
+            found = depth_pictures(file, demonstration, column)
+        return None if found is None else found[:, ::-1, ::-1]
 
 
 def open_libero(root: Path, camera: str | None = None) -> LiberoDataset:

@@ -1,13 +1,16 @@
 """Episodes of any format written anew as a LeRobot v3.0 data set, their actions as stored or converted."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
+
 from workbench.data.contract import Episode, Frames
 from workbench.data.conversion import HOUSE_NAMES, house, to_policy_actions
 from workbench.data.dataset import Dataset
+from workbench.data.depth import depth_maps, depth_of, extra_names
 from workbench.data.description import Description, to_toml
 from workbench.data.lerobot import LerobotDataset
 from workbench.data.lerobot_layout import CAMERAS
@@ -46,12 +49,14 @@ def rewrite(
     fps = _rate(dataset, how)
     if how.description:
         house(how.description)  # refuses at once what cannot be converted
+    depth = depth_of(dataset, how.description) if how.description else None
     frames = (dataset.frames([index]) for index in episodes)
     first = next(frames)
 
     def written() -> Iterator[Episode]:
         for done, (index, one) in enumerate(zip(episodes, chain([first], frames), strict=True)):
-            yield _episode(one, dataset.episodes[index].instruction, how.description)
+            known = depth_maps(dataset, index, depth) if depth else {}
+            yield _episode(one, dataset.episodes[index].instruction, how.description, known)
             if tell:
                 tell(done + 1, len(episodes))
 
@@ -63,7 +68,7 @@ def rewrite(
         camera=dataset.camera.removeprefix(CAMERAS),
         action_names=HOUSE_NAMES if how.description else dataset.action_names,
         state_names=dataset.state_names,
-        extra_names=first.extra_names,
+        extra_names={**first.extra_names, **(extra_names(depth_maps(dataset, episodes[0], depth)) if depth else {})},
         video=how.video,
     )
     if how.description:
@@ -71,9 +76,11 @@ def rewrite(
     return root
 
 
-def _episode(frames: Frames, instruction: str, description: Description | None) -> Episode:
+def _episode(
+    frames: Frames, instruction: str, description: Description | None, known: Mapping[str, np.ndarray]
+) -> Episode:
     action = to_policy_actions(frames.action, description) if description else frames.action
-    return Episode(frames.image, frames.state, action, instruction, frames.extra)
+    return Episode(frames.image, frames.state, action, instruction, {**frames.extra, **known})
 
 
 def _robot(dataset: Dataset, description: Description | None) -> str:

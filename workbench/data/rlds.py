@@ -17,10 +17,12 @@ import numpy as np
 from workbench.data.computed import checked_numbers, choose_camera
 from workbench.data.contract import Episode
 from workbench.data.dataset import Dataset, EpisodeFacts, Vectors, check_chosen
+from workbench.data.depth import WithDepth
 from workbench.data.example import Buffer, Malformed, byte_strings, features, floats, integers
 from workbench.data.lerobot_layout import ACTION, STATE
 from workbench.data.lerobot_read import decode
 from workbench.data.rlds_columns import OBSERVATION, Columns, check_columns, dimension_names, known_columns
+from workbench.data.rlds_depth import decode_depth, in_pictures
 from workbench.data.rlds_layout import FEATURES, STEPS, Column, StepFeatures, read_features, read_info, shards
 from workbench.data.statistics import Statistics
 from workbench.data.tfrecord import AGAIN, Record, read, scan
@@ -49,7 +51,7 @@ class Place:
         return f"Record {self.number} of {self.path}"
 
 
-class RldsDataset(Dataset):
+class RldsDataset(Dataset, WithDepth):
     """Episodes file by file, in the order of their records.
 
     When opened, the lengths of all records are checked, and every episode's numbers and instruction are read; its
@@ -93,6 +95,22 @@ class RldsDataset(Dataset):
             action=vectors.action,
             instruction=self.episodes[index].instruction,
         )
+
+    def depth(self, index: int, column: str) -> np.ndarray | None:
+        """`column` is the path of a feature below `steps`, of numbers or of encoded pictures with one channel."""
+        check_chosen(self, [index])
+        place, data, step = self._places[index], _data(self._places[index]), self._step
+        if column not in step.columns and column not in step.depths:
+            return None
+        with _told(place):
+            found = features(data, 0, len(data))
+            if column in step.columns:
+                read = in_pictures(_rows(data, found, column, step.columns[column]), step.columns[column].shape, column)
+            else:
+                encoded = _value(byte_strings, data, found, column)
+                read = decode_depth(encoded, step.depths[column], str(place))
+            _check_steps(column, len(read), self.episodes[index].length)
+        return read
 
     def _survey(self) -> tuple[tuple[EpisodeFacts, ...], dict[str, Statistics], str]:
         total = hashlib.sha256((self.root / FEATURES).read_bytes())

@@ -6,7 +6,7 @@ paths joined by `/` (core/example_serializer.py); RLDS, arXiv:2111.02767: one Ex
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import TypeVar
@@ -95,6 +95,8 @@ class StepFeatures:
     images: tuple[str, ...]
     """Encoded RGB."""
     texts: tuple[str, ...]
+    depths: Mapping[str, str] = field(default_factory=dict)
+    """Of encoded pictures with one channel: the kind of their numbers."""
 
 
 def read_info(root: Path) -> Info:
@@ -113,15 +115,17 @@ def read_features(root: Path) -> StepFeatures:
             f"{root / FEATURES} lists no sequence '{STEPS}', so these are not episodes in the form of RLDS."
         )
     columns: dict[str, Column] = {}
-    images, texts = [], []
+    images, texts, depths = [], [], {}
     for key, node in _leaves(steps.sequence.feature, ""):
         if node.image and node.image.dtype == "uint8" and node.image.shape.dimensions[-1:] in ((3,), ()):
             images.append(key)
+        elif node.image and node.image.shape.dimensions[-1:] == (1,):
+            depths[key] = node.image.dtype
         elif node.text is not None or (node.tensor and _is_text(node.tensor)):
             texts.append(key)
         elif node.tensor and (column := _column(node.tensor)):
             columns[key] = column
-    return StepFeatures(columns, tuple(images), tuple(texts))
+    return StepFeatures(columns, tuple(images), tuple(texts), depths)
 
 
 def shards(root: Path, info: Info, split: str) -> tuple[tuple[Path, int], ...]:

@@ -14,12 +14,14 @@ import numpy as np
 
 from workbench.data.computed import ComputedDataset, Header, Stored, choose_camera
 from workbench.data.dataset import EpisodeFacts
+from workbench.data.depth import WithDepth
 from workbench.data.hdf5 import (
     AGAIN,
     Demonstration,
     attributes,
     control_frequency,
     demonstrations,
+    depth_pictures,
     filter_keys,
     json_attribute,
     matrix,
@@ -37,7 +39,7 @@ STATE = ("eef_pos", "eef_quat", "gripper_qpos")
 MARK = "env_args"
 
 
-class RobomimicDataset(ComputedDataset):
+class RobomimicDataset(ComputedDataset, WithDepth):
     """Episodes by the number of their `demo_N`. Pictures, state and actions are as stored."""
 
     masks: Mapping[str, tuple[int, ...]]
@@ -70,6 +72,11 @@ class RobomimicDataset(ComputedDataset):
         demonstration = self._demonstrations[index]
         with opened(demonstration.path) as file:
             return pictures(file, demonstration, self.camera, frames)
+
+    def depth(self, index: int, column: str) -> np.ndarray | None:
+        demonstration = self._demonstrations[index]
+        with opened(demonstration.path) as file:
+            return depth_pictures(file, demonstration, column)
 
 
 def open_robomimic(path: Path, camera: str | None = None) -> RobomimicDataset:

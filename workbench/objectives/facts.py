@@ -11,6 +11,7 @@ from functools import reduce
 
 from workbench.errors import UserError, unknown
 from workbench.objectives.fast_settings import is_settings, read_settings
+from workbench.objectives.reversal import FILE, REVERSED, read_reversal
 from workbench.objectives.rows import OBJECTIVES, Facts
 from workbench.skills.facts import SKILLS, is_file, skill_names
 from workbench.skills.facts import spelled as spelled_skills
@@ -28,6 +29,9 @@ class Term:
     @property
     def path(self) -> str:
         """What may be a file or a folder of this machine behind the colon; "" where nothing of the kind can be."""
+        if self.name == "inverse-dynamics":
+            described = self.choice.removeprefix(REVERSED)
+            return described if described.endswith(FILE) else ""
         return "" if _has_settings(self.name, self.choice) else self.choice
 
     def __str__(self) -> str:
@@ -91,6 +95,8 @@ def _term(text: str) -> Term:
     if name == "questions" and not is_file(choice):
         skill_names(choice)
         choice = spelled_skills(choice)
+    if name == "inverse-dynamics" and choice:
+        choice = f"{REVERSED}{read_reversal(choice)}"
     if _has_settings(name, choice):
         choice = str(read_settings(choice))
     return Term(factor, name, choice)

@@ -1,6 +1,6 @@
 """Moments of demonstrations, and what an objective may read of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -25,7 +25,7 @@ class Moments:
     def __init__(self, frames: Frames, scale: ActionScale, *, state: Statistics, backbone: Backbone) -> None:
         self.frames = frames
         self.image = torch.from_numpy(frames.image)
-        self.actions = scale.actions
+        self.scale, self.actions = scale, scale.actions
         self.action = torch.from_numpy(scale.to_policy(frames.action))
         self.state = torch.from_numpy(normalise(frames.state, state, Normalisation.MEAN_STD).astype(np.float32))
         self.first, self.last = torch.from_numpy(frames.first_N), torch.from_numpy(frames.last_N)
@@ -103,6 +103,16 @@ class Signals:
         last_B1 = self.source.last[self.rows_B][:, None]
         action_BKA = self.source.action[torch.minimum(wanted_BK, last_B1)]
         return action_BKA.to(self.device), (wanted_BK > last_B1).to(self.device)
+
+    def backwards(self, steps: int, undo: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+        """What leads back from so many steps later, `[B, K, A]` in [-1, 1]: the actions between undone, last first.
+
+        `undo` is given them as stored, `[B, K, A]`. Where fewer are left in the episode, the first is repeated.
+        """
+        left_B = self.source.last[self.rows_B] - self.rows_B
+        back_BK = (left_B.clamp(max=steps)[:, None] - 1 - torch.arange(steps)).clamp(min=0)
+        stored_BKA = self.source.frames.action[(self.rows_B[:, None] + back_BK).numpy()]
+        return torch.from_numpy(self.source.scale.to_policy(undo(stored_BKA))).to(self.device)
 
     @property
     def state_BS(self) -> Tensor:

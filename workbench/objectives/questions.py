@@ -15,7 +15,7 @@ from workbench.policy import Policy
 from workbench.skills.contract import Known, Turn
 from workbench.skills.facts import is_file, skill_names
 from workbench.skills.files import read_questions
-from workbench.skills.places import places
+from workbench.skills.places import levels, places
 from workbench.skills.registry import ASK
 
 # B moments  H, W pixels
@@ -44,7 +44,7 @@ class Questions(Objective):
 
 
 def known_of(moments: Moments, backbone: Backbone) -> Known:
-    return Known(moments.frames, moments.scenes, places(backbone))
+    return Known(moments.frames, moments.scenes, places(backbone), levels(backbone))
 
 
 def turns_about(known: Known, rows: Sequence[int], skills: Sequence[str], random: np.random.Generator) -> list[Turn]:

@@ -14,7 +14,7 @@ from workbench.objectives.distillation import distillation, random_distillation
 from workbench.objectives.facts import terms
 from workbench.objectives.fast import Fast
 from workbench.objectives.image_text import ImageText
-from workbench.objectives.inverse_dynamics import InverseDynamics
+from workbench.objectives.inverse_dynamics import inverse_dynamics
 from workbench.objectives.masked_image import MaskedImage
 from workbench.objectives.other_domain import OtherDomain
 from workbench.objectives.progress import Progress
@@ -29,7 +29,7 @@ BUILDERS: dict[str, Callable[[Given], Objective]] = {
     "permuted-actions": lambda given: BehaviourCloning("same task"),
     "permuted-actions-across-tasks": lambda given: BehaviourCloning("any task"),
     "action-regression": lambda given: ActionRegression(given.sizes),
-    "inverse-dynamics": lambda given: InverseDynamics(given.sizes),
+    "inverse-dynamics": inverse_dynamics,
     "time-contrastive": lambda given: TimeContrastive(given.sizes),
     "progress": lambda given: Progress(given.sizes),
     "state": lambda given: State(given.sizes),

@@ -64,6 +64,7 @@ OBJECTIVES: dict[str, Facts] = {
         reads=("later pictures", "actions"),
         reaches=VISION,
         paper="arXiv:1606.07419",
+        choice="optional: reversed=DESCRIPTION of the actions, for pairs shown backwards too",
     ),
     "time-contrastive": Facts(
         does="which picture of many is the one a step later",

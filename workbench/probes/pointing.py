@@ -9,7 +9,7 @@ from workbench.policy import Policy
 from workbench.probes.material import Material
 from workbench.scene import read_scenes
 from workbench.skills.contract import Known
-from workbench.skills.places import places
+from workbench.skills.places import levels, places
 from workbench.skills.pointing import pointing
 
 BATCH = 64
@@ -22,7 +22,7 @@ def pointing_score(policy: Policy, backbone: Backbone, material: Material) -> fl
     those before it. Raises UserError where the data do not say where things are.
     """
     generator = np.random.default_rng(13)
-    known = Known(material.frames, read_scenes(material.frames), places(backbone))
+    known = Known(material.frames, read_scenes(material.frames), places(backbone), levels(backbone))
     rows = material.row_N[material.parts.held_out_N]
     turns = [pointing(known, int(row), generator) for row in rows]
     device = next(policy.parameters()).device

@@ -3,7 +3,8 @@
 import json
 from typing import Literal
 
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from workbench.objectives.rows import OBJECTIVES, SAID, VISION, Facts
 from workbench.screens.console import console
@@ -17,12 +18,18 @@ def list_objectives(format: Literal["terminal", "json"]) -> None:
         print(json.dumps(rows, indent=1))
         return
     for title in TITLES:
-        table = Table("name", "what the encoder learns", "reads", "trains", "paper", title=title)
+        table = Table(Column("name", no_wrap=True), "what the encoder learns", title=title, show_lines=True)
         for name, one in OBJECTIVES.items():
             if _title(one) == title:
-                reads = ", ".join(one.reads) or "–"
-                table.add_row(_shown(name, one), one.does, reads, _trains(one), one.paper)
+                table.add_row(escape(_shown(name, one)), escape(_told(one)))
         console.print(table)
+
+
+def _told(one: Facts) -> str:
+    """In lines, so that a name is whole on a narrow screen too: it is there to be typed."""
+    reads = f"reads {', '.join(one.reads)}" if one.reads else "reads nothing but pictures"
+    choice = [f"behind the colon: {one.choice}"] if one.choice else []
+    return "\n".join((one.does, f"{reads}; trains {_trains(one)}", *choice, one.paper))
 
 
 def _title(one: Facts) -> str:

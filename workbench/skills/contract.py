@@ -1,6 +1,6 @@
 """What a skill is: from a frame and what is known of it to a question and its answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,9 @@ class Turn:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """The frames of many episodes, what is where in each, and how a place is written (image coordinates → text).
+    """The frames of many episodes, what is where in each, and how places and levels are written.
+
+    `place` writes image coordinates, `levels` whole numbers from 0 one after the other.
 
     Frames are the tabletop's, by its one camera: the state is the tip in metres (x right, y away, z up) and the
     gripper, +1 closed; the action's first three values are its move along these axes, the last its gripper.
@@ -31,6 +33,7 @@ class Known:
     frames: Frames
     scenes: Scenes
     place: Callable[[np.ndarray], str]
+    levels: Callable[[Sequence[int]], str]
 
     def picture(self, turn: Turn) -> np.ndarray:
         """uint8 [H, W, 3], what the turn is about: several frames stand side by side, made narrower to fit."""

@@ -35,7 +35,7 @@ SKILLS: dict[str, SkillFacts] = {
         "arXiv:2412.14171, §3",
     ),
     "segmentation": SkillFacts("which cells of a grid show a thing", "arXiv:2601.03309, §4.3"),
-    "depth-map": SkillFacts("how far away each cell of a row of the picture is", "arXiv:2601.03309, §4.3"),
+    "depth-row": SkillFacts("how far away each cell of a row of the picture is", "arXiv:2601.03309, §4.3"),
 }
 ALL_OF = ("pointing", "colours", "spatial", "distance", "affordance", "planning", "trajectory", "order", "depth")
 """What `all` means, and goes on meaning, since a run of it keeps its id: later skills are added by their names."""

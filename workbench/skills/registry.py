@@ -4,7 +4,7 @@ from workbench.skills.affordance import affordance
 from workbench.skills.colours import colours
 from workbench.skills.contract import Skill
 from workbench.skills.depth import depth
-from workbench.skills.depth_map import depth_map
+from workbench.skills.depth_row import depth_row
 from workbench.skills.distance import distance
 from workbench.skills.order import order
 from workbench.skills.planning import planning
@@ -28,6 +28,6 @@ ASK: dict[str, Skill] = {
     "size": size,
     "viewpoint": viewpoint,
     "segmentation": segmentation,
-    "depth-map": depth_map,
+    "depth-row": depth_row,
 }
 """By the names of `facts.SKILLS`; a test compares them."""

@@ -16,7 +16,7 @@ from workbench.plan import Inject, actions_of
 from workbench.policy import Policy
 from workbench.scene import read_scenes
 from workbench.skills.contract import Known
-from workbench.skills.places import places
+from workbench.skills.places import levels, places
 from workbench.spec import SLOTS, Spec
 from workbench.training.adapt import adapt
 
@@ -68,7 +68,7 @@ def skill_score(
     Always the same questions; `blank`: every picture is grey. Raises UserError where the data do not say what is where.
     """
     random = np.random.default_rng(SEED)
-    known = Known(frames, read_scenes(frames), places(backbone))
+    known = Known(frames, read_scenes(frames), places(backbone), levels(backbone))
     turns = turns_about(known, random.integers(len(frames), size=TURNS).tolist(), (skill,), random)
     right: list[float] = []
     for start in range(0, TURNS, BATCH):
