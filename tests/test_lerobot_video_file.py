@@ -12,6 +12,7 @@ from demonstrations import CAMERA, DATA, EPISODES, LENGTHS, episodes
 from workbench.data import lerobot_video_file
 from workbench.data.contract import Episode
 from workbench.data.lerobot import open_dataset
+from workbench.data.lerobot_video_file import encoder
 from workbench.data.lerobot_write import write_dataset
 from workbench.errors import UserError
 
@@ -61,6 +62,14 @@ def test_each_episode_has_its_place_in_the_video(root):
     assert [row[f"{key}/from_timestamp"] for row in rows] == pytest.approx(begins[:-1])
     assert [row[f"{key}/to_timestamp"] for row in rows] == pytest.approx(begins[1:])
     assert {(row[f"{key}/chunk_index"], row[f"{key}/file_index"]) for row in rows} == {(0, 0)}
+
+
+def test_packets_are_decoded_a_picture_ahead_as_lerobots_are(root):
+    """Its `aggregate_datasets` appends packets, and refuses one that is not decoded later than the one before."""
+    with av.open(str(root / VIDEO)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.dts is not None]
+    (ahead,) = {(packet.pts - packet.dts) * packet.time_base * 10 for packet in packets}
+    assert ahead == (1 if encoder() == "libx264" else 0)
 
 
 def test_the_video_is_what_lerobot_encodes(root):

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -150,15 +151,34 @@ def test_what_a_simulator_has_not_is_said_as_by_any_benchmark(remote: RemoteEnv)
             env.expert_action(0)
 
 
-@pytest.mark.parametrize("benchmark", ["calvin-abc-d", "simpler-bridge", "simpler-fractal", "maniskill-tabletop"])
-def test_an_adapter_goes_by_the_rules_that_are_in_the_protocol_files(benchmark: str):
-    rules = rules_of(benchmark)
-    path = SIMULATORS[rules.world].adapter
+def test_wrong_and_paraphrased_instructions_are_those_of_the_rules_or_refused():
+    with tiny() as env:
+        env.rules = rules_of("maniskill-tabletop")
+        for task in env.rules.tasks:
+            begun = Start(task, 0, 1)
+            given, wrong, same = adapter("maniskill").TASKS[task][1], env.misnamed(begun), env.paraphrased(begun)
+            assert len({given, wrong, same}) == 3
+            assert set(same.split()) & set(given.split()) <= {"the", "on"}, "no other word of the demonstrations'"
+        env.rules = rules_of("calvin-abc-d")
+        with pytest.raises(UserError, match="no wrong instructions"):
+            env.misnamed(Start("chain", 0, 1))
+        with pytest.raises(UserError, match="no paraphrases"):
+            env.paraphrased(Start("chain", 0, 1))
+
+
+def adapter(world: str) -> ModuleType:
+    path = SIMULATORS[world].adapter
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.Simulator.PLAYS[benchmark] == rules.digest()
+    return module
+
+
+@pytest.mark.parametrize("benchmark", ["calvin-abc-d", "simpler-bridge", "simpler-fractal", "maniskill-tabletop"])
+def test_an_adapter_goes_by_the_rules_that_are_in_the_protocol_files(benchmark: str):
+    rules = rules_of(benchmark)
+    assert adapter(rules.world).Simulator.PLAYS[benchmark] == rules.digest()
     protocol = Protocol(benchmark=benchmark)
     assert len(protocol.manifest()) == rules.initial_states * len(rules.tasks)
     assert asdict(protocol.manifest()[0]).keys() == {"task", "initial_state", "seed"}

@@ -54,6 +54,8 @@ def test_where_rules_are_published_and_how_they_are_installed_is_no_rule():
         ({"horizons": {"reach": 0}}, "at least one control step"),
         ({"horizon": 3}, "Extra inputs"),
         ({"fps": 0}, "greater than 0"),
+        ({"misnamed": {"reach": "touch another"}}, "one for each task"),
+        ({"paraphrases": False, "paraphrased": dict.fromkeys(TABLETOP.tasks, "go")}, "need their switch"),
     ],
 )
 def test_rules_that_cannot_be_played_are_refused(change: dict, said: str):

@@ -27,7 +27,9 @@ class Rules(Value):
     task may take, by task. `settling_steps` still actions are carried out before the first picture. `chain` is how many
     instructions an episode gives, one after the other. `rows` is how many episodes are played side by side at most, for
     their memory. `extra` is the distribution's extra that installs the simulator, if any. `splits` are the initial
-    states that there are; published ones are `evaluation` alone.
+    states that there are; published ones are `evaluation` alone. `misnamed` and `paraphrased` are sentences by task,
+    for a simulator in another process that says one sentence a task. `states` are the initial states of each task,
+    where not all have as many; `initial_states` is then the most.
     """
 
     source: str
@@ -51,7 +53,10 @@ class Rules(Value):
     privileged: bool = False
     misnames: bool = False
     paraphrases: bool = False
+    misnamed: dict[str, str] = {}
+    paraphrased: dict[str, str] = {}
     horizons: dict[str, int] = Field(min_length=1)
+    states: dict[str, int] = {}
 
     @field_validator("cameras")
     @classmethod
@@ -64,6 +69,13 @@ class Rules(Value):
     def _playable(self) -> "Rules":
         if min(self.horizons.values()) < 1:
             raise ValueError("a horizon is at least one control step")
+        for has, sentences in ((self.misnames, self.misnamed), (self.paraphrases, self.paraphrased)):
+            if sentences and (not has or set(sentences) != set(self.horizons)):
+                raise ValueError("sentences need their switch (misnames, paraphrases), and one for each task")
+        if self.states and set(self.states) != set(self.horizons):
+            raise ValueError("states are given for each task or for none")
+        if self.states and not 1 <= min(self.states.values()) <= max(self.states.values()) == self.initial_states:
+            raise ValueError("a task has at least one initial state, and initial_states is the most that one has")
         return self
 
     @property

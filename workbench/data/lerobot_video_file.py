@@ -17,9 +17,12 @@ VIDEO_FILE_MEGABYTES = 200
 ENCODERS = {"libx264": "h264", "mpeg4": "mpeg4"}
 """Encoders by preference, and what LeRobot calls what they write. PyAV may be built without the first."""
 QUALITY = {"g": "2", "crf": "30"}
-"""LeRobot's: a keyframe every second picture, so that any is found quickly, and its constant rate factor."""
-SEQUENTIAL = {"bf": "0", "threads": "1"}
-"""Pictures in the order of time; one thread, for the number of threads may change the bytes."""
+"""LeRobot's: a keyframe every second picture, so that any is found quickly, and its constant rate factor.
+
+Nothing more, such as `bf`: LeRobot joins videos packet by packet, which needs the same lead of decoding times in all.
+"""
+ALONE = {"threads": "1"}
+"""The number of threads may change the bytes."""
 
 
 def encoder() -> str:
@@ -43,7 +46,7 @@ class VideoFile:
         """Bytes that have left the encoder, which holds back some pictures."""
         self.sink = io.BytesIO()
         self.container = av.open(self.sink, "w", format="mp4")
-        stream = self.container.add_stream(encoder(), fps, options=QUALITY | SEQUENTIAL)
+        stream = self.container.add_stream(encoder(), fps, options=QUALITY | ALONE)
         assert isinstance(stream, VideoStream), "both encoders are of video"
         self.stream = stream
         self.stream.height, self.stream.width = size

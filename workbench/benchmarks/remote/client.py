@@ -123,6 +123,12 @@ class RemoteEnv(BenchmarkEnv):
         answer = self.peers[0].ask(Message("sentence", {"start": asdict(start)}))
         return self._text(0, answer, answer.fields.get("sentence"))
 
+    def misnamed(self, start: Start) -> str:
+        return self.rules.misnamed.get(start.task) or super().misnamed(start)
+
+    def paraphrased(self, start: Start) -> str:
+        return self.rules.paraphrased.get(start.task) or super().paraphrased(start)
+
     def expert_action(self, row: int) -> np.ndarray:
         if not self.rules.expert:
             return super().expert_action(row)
