@@ -19,9 +19,8 @@ from workbench.benchmarks.contract import Protocol
 from workbench.collect import collect
 from workbench.execute import execute
 from workbench.plan import Budget, Expert, Finetune, run_id
-from workbench.record import collected_folder, open_record
+from workbench.record import NO_CACHE, collected_folder, open_record
 from workbench.spec import Frozen, Slot, Spec
-from workbench.training.features import OFF
 
 NATIVE = "native"
 
@@ -46,9 +45,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         collect(data, collected_folder(root, data))
-        os.environ[OFF] = "1"
+        os.environ[NO_CACHE] = "1"
         without, losses = trained(plan, root)
-        del os.environ[OFF]
+        del os.environ[NO_CACHE]
         print(f"without features   {without:6.1f} s of processor time")
         for what in ("features computed", "features there  "):
             spent, again = trained(plan, root)

@@ -85,7 +85,7 @@ def compare(folder: Path, data: Path, plans: list[Finetune]) -> None:
 def work(root: Path) -> None:
     """Trains each plan that comes in, as `workbench.execute` does before it plays; says its own processor time."""
     from workbench.plan import run_id
-    from workbench.training.effort import effort, pace
+    from workbench.training.effort import first_step, pace
     from workbench.training.fit import Fit
     from workbench.training.ready import ready
     from workbench.weights import save_weights
@@ -95,9 +95,9 @@ def work(root: Path) -> None:
         folder = root / run_id(plan)
         folder.mkdir()
         start = ready(plan, root)
-        counted = effort(plan, start)
+        step = first_step(plan, start)
         fitted = Fit(plan, start.policy, start.lesson, start.spot, folder).run(lambda done: None)
-        pace(counted, start, samples=plan.budget.steps * plan.budget.batch, seconds=fitted.seconds.total)
+        pace(step, start, samples=plan.budget.steps * plan.budget.batch, seconds=fitted.seconds.total)
         save_weights(start.policy, folder)
         print(time.process_time(), flush=True)
 

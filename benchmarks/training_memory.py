@@ -24,7 +24,7 @@ from ablations.study_file import read_study
 from workbench.collect import collect
 from workbench.plan import Expert, Finetune
 from workbench.record import begin, collected_folder
-from workbench.training.effort import first_step_bytes, memory
+from workbench.training.effort import first_step, memory
 from workbench.training.fit import Fit
 from workbench.training.memory import weights_of
 from workbench.training.ready import ready
@@ -61,7 +61,7 @@ def _measured(run: Wanted, root: Path, episodes: int) -> tuple[int, int]:
     if not collected_folder(root, data).exists():
         collect(data, collected_folder(root, data))
     start = ready(plan, root)
-    step = first_step_bytes(plan, start)
+    step = first_step(plan, start)
     fit = Fit(plan, start.policy, start.lesson, start.spot, begin(root, plan))
     allocated = weights_of(start.lesson.model) + most_allocated(lambda: fit.run(lambda done: None))
     return memory(start, step, fit.training.state())["training_peak_bytes"], allocated

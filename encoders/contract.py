@@ -111,14 +111,15 @@ class Encoder(nn.Module, ABC):
         """
         check_frames(image_BHWC)
         # contiguous: a channels-last view can take another convolution kernel, and so other last bits
-        levels_BCHW = image_BHWC.permute(0, 3, 1, 2).float().contiguous()
+        levels_BCHW = image_BHWC.permute(0, 3, 1, 2).contiguous().float()
         if levels_BCHW.shape[-2:] != (self.card.side, self.card.side):
             levels_BCHW = _squash(levels_BCHW, self.card)
         # made here, not buffers: `.to(bfloat16)` would round the statistics along with the weights
         mean_C11 = torch.tensor(self.card.mean, device=image_BHWC.device).view(-1, 1, 1)
         std_C11 = torch.tensor(self.card.std, device=image_BHWC.device).view(-1, 1, 1)
-        levels_BCHW = levels_BCHW.repeat(1, len(self.card.mean) // 3, 1, 1)
-        return (levels_BCHW / 255 - mean_C11) / std_C11
+        if (pictures := len(self.card.mean) // 3) > 1:
+            levels_BCHW = levels_BCHW.repeat(1, pictures, 1, 1)
+        return levels_BCHW.div_(255).sub_(mean_C11).div_(std_C11)
 
 
 def check_frames(image_BHWC: Tensor) -> None:

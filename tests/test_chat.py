@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from tiny_vlms import TINY, make
 
 from workbench.backbones.chat import build_chat, chat_template
@@ -51,6 +52,13 @@ def test_a_folder_without_a_chat_template_gets_the_familys_own(folder: str, tmp_
 
 def test_a_backbone_that_the_workbench_pretrained_keeps_its_own_prompt():
     assert load_backbone(str(EMBEDDED), weights="random", seed=0).chat == "<image><bos>{instruction}\n"
+
+
+def test_rows_are_told_what_is_said_to_them_in_their_order_however_often():
+    words = load_backbone(str(EMBEDDED), weights="random", seed=0).tokenize
+    once, told = words([SHORT, "lift"]), words(["lift", SHORT, SHORT, "lift"])
+    assert torch.equal(told.ids_BT, once.ids_BT[[1, 0, 0, 1]]) and torch.equal(told.mask_BT, once.mask_BT[[1, 0, 0, 1]])
+    assert not once.mask_BT[1].all() and once.mask_BT[0].all()
 
 
 def test_the_processors_chat_template_goes_before_the_tokenizers(tmp_path: Path):

@@ -25,13 +25,13 @@ from ablations.study import Study, Wanted, wanted
 from ablations.study_file import read_study
 from workbench.claim import Owner, Watch
 from workbench.engines import local, ray, slurm
-from workbench.engines.contract import Engine, Event
-from workbench.engines.distant import cores, gpus
+from workbench.engines.contract import Engine, Event, Order
+from workbench.engines.distant import caller, cores, do_apart, gpus
 from workbench.engines.means import Means
 from workbench.engines.registry import engine
 from workbench.errors import UserError
 from workbench.plan import Compute, Evaluate, Inputs, Replay, run_id
-from workbench.record import find, open_record
+from workbench.record import NO_CACHE, find, open_record
 
 pytestmark = pytest.mark.slow
 ARMS = ("all-trained", "freeze-vision", "blank-image", "expert")
@@ -156,6 +156,19 @@ def test_a_run_gets_the_gpus_that_its_plan_names(small_run: SmallRun):
     assert cores(again) == 1
     assert gpus(again, small_run.root, auto=1) == 1  # the policy's plan says auto
     assert gpus(Replay(protocol=small_run.plan.protocol), small_run.root, auto=1) == 0
+
+
+def test_no_engine_keeps_features_where_none_are_to_be_kept(small_run: SmallRun, monkeypatch: pytest.MonkeyPatch):
+    """Workers here inherit the variable, as a Ray cluster of this machine does; others are told by who calls."""
+    monkeypatch.setattr(sys, "argv", ["workbench", "run"])
+    for kept, told in ((True, ""), (False, "1"), (True, "")):
+        monkeypatch.setenv(NO_CACHE, "1" if kept else "")
+        engine(Means(cache=kept))
+        assert os.environ[NO_CACHE] == told
+        ordered = caller()
+        monkeypatch.setenv(NO_CACHE, "as on another machine")
+        assert do_apart(Order(small_run.record.id, small_run.plan, 0), small_run.root, ordered).stage == "recorded"
+        assert os.environ[NO_CACHE] == told and sys.argv == ["workbench", "run"]
 
 
 def test_an_engine_is_chosen_by_name_and_an_address_is_rays():

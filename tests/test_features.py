@@ -18,11 +18,11 @@ from workbench.compute import Place, place
 from workbench.execute import execute
 from workbench.plan import Budget, Compute, Expert, Finetune, run_id
 from workbench.policy import Policy
-from workbench.record import Record, collected_folder, open_record
+from workbench.record import NO_CACHE, Record, collected_folder, open_record
 from workbench.spec import Frozen, Slot, Spec
 from workbench.training import features
 from workbench.training.adapt import adapt
-from workbench.training.features import OFF, Features, encoded, open_features
+from workbench.training.features import Features, encoded, open_features
 
 FROZEN = Spec(vision=Slot(tune=Frozen()))
 DATA = Expert.model_validate({"tasks": ["reach"], "episodes": 4})
@@ -58,7 +58,7 @@ def test_with_and_without_it_training_gives_the_same_bits(
 ):
     root = Path(shutil.copytree(source, tmp_path / "with"))
     kept = [done(PLAN.model_copy(update={"seed": seed}), root) for seed in range(3)]
-    monkeypatch.setenv(OFF, "1")
+    monkeypatch.setenv(NO_CACHE, "1")
     root = Path(shutil.copytree(source, tmp_path / "without"))
     without = [done(PLAN.model_copy(update={"seed": seed}), root) for seed in range(3)]
     assert not (root / "features").exists() and "features" not in without[0].result
@@ -200,5 +200,5 @@ def test_a_full_disk_ends_the_keeping_and_not_the_training(frozen: Policy, tiny_
 
 @pytest.fixture(autouse=True)
 def cache_on(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv(OFF, raising=False)
+    monkeypatch.delenv(NO_CACHE, raising=False)
     yield

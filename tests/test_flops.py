@@ -3,6 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from workbench.plan import Compute
 from workbench.policy import Policy
 from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Norms, Slot, SlotName, Spec, Tune
 from workbench.training.adapt import adapt
-from workbench.training.flops import executed_flops, matmul_rate, required_flops, training_flops
+from workbench.training.flops import Work, matmul_rate, required_flops, taken, untouched
 from workbench.training.imitate import Batch, imitation_loss
 from workbench.training.products import CPU_ATTENTION
 
@@ -66,6 +67,16 @@ def batch_of(policy: Policy, backbone: Backbone) -> Batch:
 
 def required(policy: Policy, batch: Batch) -> int:
     return sum(slot.total for slot in required_flops(policy, lambda: imitation_loss(policy, batch)).values())
+
+
+def executed(policy: Policy, batch: Batch) -> int:
+    return taken(lambda: [batch], partial(imitation_loss, policy)).executed
+
+
+def work(policy: Policy, batch: Batch) -> Work:
+    """Gradients are as they were before."""
+    with untouched(list(policy.parameters()), []):
+        return Work(required(policy, batch), executed(policy, batch))
 
 
 def counted(policy: Policy, batch: Batch) -> int:
@@ -159,7 +170,7 @@ def test_a_step_on_the_cpu_is_counted_with_its_attention():
     spec = tuned(language=Frozen())
     meta, real = made(spec), made(spec, "cpu")
     assert required(*meta) == required(*real)
-    fused = executed_flops(lambda: imitation_loss(*real))
+    fused = executed(*real)
     products = 2 * 2 * B * 96 * 3 * (16**2 + (16 + real[1].words.mask_BT.shape[1] + 1) ** 2)
     assert fused == required(*real) + products // 2  # scores are computed again in the backward pass
 
@@ -188,8 +199,9 @@ def test_counting_a_step_of_a_run_leaves_no_trace_of_it():
     head = next(policy.head.parameters())
     head.grad = torch.ones_like(head)
     before, generator = copy.deepcopy(policy.state_dict()), torch.get_rng_state()
-    work = training_flops(policy, batch, loss, changing=[teacher])
-    assert 1 <= work.waste < 1.02
+    with untouched(list(policy.parameters()), [*policy.buffers(), teacher]):
+        needed = sum(slot.total for slot in required_flops(policy, lambda: loss(batch)).values())
+        assert needed <= taken(lambda: [batch], loss).executed < 1.02 * needed and teacher.sum() > 0
     assert all(torch.equal(before[name], value) for name, value in policy.state_dict().items())
     assert torch.equal(torch.get_rng_state(), generator) and torch.equal(teacher, torch.zeros(3))
     assert [p for p in policy.parameters() if p.grad is not None] == [head] and head.grad is not None
@@ -201,7 +213,7 @@ def test_a_step_that_is_counted_has_the_gradients_of_one_that_is_not():
     torch.stack(list(imitation_loss(policy, batch).values())).sum().backward()
     plain = {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
     policy.zero_grad()
-    executed_flops(lambda: imitation_loss(policy, batch))
+    executed(policy, batch)
     found = {name: p.grad for name, p in policy.named_parameters() if p.grad is not None}
     assert plain.keys() == found.keys() and all(torch.equal(plain[name], found[name]) for name in plain)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from allocated import most_allocated
 from conftest import SmallRun
-from test_flops import STILL, batch_of, tuned
+from test_flops import STILL, batch_of, tuned, work
 from test_slots import folder  # noqa: F401  # a fixture
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -30,11 +30,11 @@ from workbench.policy import Policy
 from workbench.record import open_record
 from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, SlotName, Spec, Tune
 from workbench.training.adapt import adapt
-from workbench.training.effort import first_step_bytes
-from workbench.training.flops import required_flops, training_flops
+from workbench.training.effort import first_step
+from workbench.training.flops import required_flops, taken
 from workbench.training.imitate import Batch, imitation_loss
 from workbench.training.ledger import tensor_hash
-from workbench.training.memory import Watch, adamw_bytes, held, step_bytes, weights_of
+from workbench.training.memory import Watch, adamw_bytes, held, weights_of
 from workbench.training.ready import ready
 from workbench.training.train import Training
 
@@ -89,7 +89,8 @@ def test_what_is_foretold_is_what_a_step_computes_and_torchs_allocator_gives(
     spec = tuned(folder(family), **tunes)
     found = foretold(spec, compute)
     policy, batch = opened(spec, compute)
-    assert found.work == training_flops(policy, batch, loss_of(policy, compute))
+    with place(compute).autocast():
+        assert found.work == work(policy, batch)
     memory, weights = found.memory, weights_of(policy)
     taken = weights + most_allocated(lambda: trained(policy, batch, compute))
     assert memory.peak == pytest.approx(taken, rel=0.15)
@@ -198,12 +199,12 @@ def test_of_a_batch_in_pieces_one_is_foretold_beside_the_gradients_of_others():
     words = Words(batch.words.ids_BT[:1], batch.words.mask_BT[:1])
     row = Batch(batch.image_BHWC[:1], words, batch.action_BKA[:1], batch.padded_BK[:1], ())  # type: ignore[index]
 
-    def taken(rows: list[Batch]) -> int:
+    def held_by(rows: list[Batch]) -> int:
         policy.zero_grad()
-        return step_bytes(lambda: rows, loss_of(policy, Compute()))
+        return taken(lambda: rows, loss_of(policy, Compute())).held
 
-    assert found.step == pytest.approx(taken([row] * B), rel=0.05)
-    assert taken([row]) < 0.95 * found.step and found.step < 0.95 * taken([batch])
+    assert found.step == pytest.approx(held_by([row] * B), rel=0.05)
+    assert held_by([row]) < 0.95 * found.step and found.step < 0.95 * held_by([batch])
     assert (found.weights, found.optimiser) == (weights_of(policy), adamw_bytes(policy))
 
 
@@ -226,9 +227,10 @@ def test_a_run_in_pieces_is_measured_and_leaves_no_trace(small_run: SmallRun, tm
     plan = small_run.plan.model_copy(update={"compute": Compute(accumulate=4)})
     start = ready(plan, root)
     before, generator = tensor_hash(start.policy.state_dict().items()), torch.get_rng_state()
-    step = first_step_bytes(plan, start)
+    step = first_step(plan, start)
     whole = small_run.record.result["training_bytes_of"]["step"]
-    assert step is not None and held(start.policy.parameters()) < step < 0.8 * whole
+    assert step.work is None and step.held is not None
+    assert held(start.policy.parameters()) < step.held < 0.8 * whole
     assert tensor_hash(start.policy.state_dict().items()) == before
     assert torch.equal(torch.get_rng_state(), generator)
     assert all(parameter.grad is None for parameter in start.policy.parameters())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_flops import STILL, batch_of, tuned
+from test_flops import STILL, batch_of, executed, tuned, work
 from test_slots import FAMILIES, folder  # noqa: F401  # a fixture
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from workbench.plan import Budget
 from workbench.policy import Policy
 from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, Spec
 from workbench.training.adapt import adapt
-from workbench.training.flops import Work, executed_flops, training_flops
+from workbench.training.flops import Work
 from workbench.training.imitate import Batch, imitation_loss
 from workbench.training.train import train
 
@@ -48,11 +48,11 @@ def test_every_family_reads_its_prefix_once_and_sees_the_same(folder: Callable[[
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_so_nothing_is_wasted(folder: Callable[[str], str], family: str):  # noqa: F811
-    def work(*, once: bool) -> Work:
+    def both(*, once: bool) -> Work:
         policy, batch = opened(tuned(folder(family), **STILL), once=once)
-        return training_flops(policy, batch, lambda batch: imitation_loss(policy, batch))
+        return work(policy, batch)
 
-    whole, split = work(once=False), work(once=True)
+    whole, split = both(once=False), both(once=True)
     assert whole.waste > 1.25 and 0.99 < split.waste <= 1.05
     assert whole.required == split.required  # the floor does not depend on how it is reached
 
@@ -82,9 +82,9 @@ def test_a_policy_that_plays_reads_the_whole():
 
 def test_a_frozen_head_leaves_nothing_to_split():
     policy, batch = opened(tuned(**STILL | {"vision": LastBlocks(blocks=1), "head": Frozen()}), once=True)
-    whole = executed_flops(lambda: imitation_loss(policy, batch))
+    whole = executed(policy, batch)
     policy.language.prefix_once = False
-    assert executed_flops(lambda: imitation_loss(policy, batch)) == whole
+    assert executed(policy, batch) == whole
 
 
 def test_twenty_steps_have_the_same_losses():

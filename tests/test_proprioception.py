@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_flops import STILL, batch_of, tuned
+from test_flops import STILL, batch_of, tuned, work
 from test_slots import FAMILIES, HEADS, folder  # noqa: F401  # a fixture
 from torch import Tensor
 
@@ -24,7 +24,6 @@ from workbench.policy import Policy
 from workbench.proprioception import Proprioception, proprioception_of
 from workbench.spec import Slot, Spec
 from workbench.training.adapt import adapt
-from workbench.training.flops import training_flops
 from workbench.training.imitate import ActionScale, Batch, Demonstrations, imitation_loss
 from workbench.training.pieces import Division
 
@@ -130,10 +129,10 @@ def test_its_parameters_and_its_work_are_counted():
     plain, felt = (trainable_parameters(spec, **still) for spec in (Spec(), FELT))
     assert felt - plain == 96 * (S + 1)
     policy, batch = opened(tuned(**STILL).model_copy(update={"proprioception": S}))
-    work = training_flops(policy, batch, lambda batch: imitation_loss(policy, batch))
-    assert 0.99 < work.waste < 1.05
+    split = work(policy, batch)
+    assert 0.99 < split.waste < 1.05
     policy.language.prefix_once = False
-    assert training_flops(policy, batch, lambda batch: imitation_loss(policy, batch)).required == work.required
+    assert work(policy, batch).required == split.required
 
 
 def test_the_mean_state_is_told_as_zero_and_so_is_what_never_moved():

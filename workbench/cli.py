@@ -52,13 +52,12 @@ def run(
     root: Root = Path("runs"),
     workers: Workers = None,
     engine: Engine = "local",
-    address: Annotated[
-        str | None, typer.Option(help="Of an existing Ray cluster. Default: RAY_ADDRESS, or a new one here.")
-    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of a Ray cluster. Default: RAY_ADDRESS, or a new one.")] = None,
     changes: Changes = [],  # noqa: B006
     screen: Screen = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and do nothing.")] = False,
     log: Log = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep nothing of what frozen encoders see.")] = False,
     format: Format = "terminal",
 ) -> None:
     """Carry out what of STUDY is not recorded yet, then print its table.
@@ -75,7 +74,8 @@ def run(
     else:
         from ablations.screens.study import run_study
 
-        run_study(study, root, Means(engine, workers, address), changes, log=log, format=format)
+        means = Means(engine, workers, address, cache=not no_cache)
+        run_study(study, root, means, changes, log=log, format=format)
 
 
 @app.command()

@@ -17,9 +17,9 @@ from workbench.plan import Compute
 from workbench.policy import Policy
 from workbench.spec import Spec, with_random_weights
 from workbench.training.adapt import adapt
-from workbench.training.flops import Work, executed_flops, required_flops
+from workbench.training.flops import Work, required_flops, taken
 from workbench.training.imitate import Batch, imitation_loss
-from workbench.training.memory import Memory, Watch, adamw_bytes, step_bytes, weights_of
+from workbench.training.memory import Memory, adamw_bytes, weights_of
 from workbench.training.products import ATTENTION_ONCE, Counter
 
 BYTES = 4  # of a stored weight: float32
@@ -92,15 +92,12 @@ def step_cost(
     with _outlined(policy) as outline:
         whole = frames(batch)
         required = sum(slot.total for slot in required_flops(policy, lambda: loss(whole)).values())
-        with Watch() as watch:
-            whole = frames(batch)
-            executed = executed_flops(lambda: loss(whole))
-        policy.zero_grad()
-        held = watch.peak
+        step = piece = taken(lambda: [frames(batch)], loss)
         if compute.pieces > 1:
+            policy.zero_grad()
             rows = -(-batch // compute.pieces)
-            held = step_bytes(lambda: [frames(rows) for _ in range(min(compute.accumulate, 2))], loss)
-    return StepCost(Work(required, executed), Memory(weights_of(policy), adamw_bytes(policy), held))
+            piece = taken(lambda: [frames(rows) for _ in range(min(compute.accumulate, 2))], loss)
+    return StepCost(Work(required, step.executed), Memory(weights_of(policy), adamw_bytes(policy), piece.held))
 
 
 def _shape(spec: Spec, chunk: int, actions: Actions, compute: Compute) -> tuple[Policy, Backbone]:

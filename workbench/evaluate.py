@@ -55,7 +55,7 @@ class Player:
             self.policy.eval()
         image_BHWC = torch.from_numpy(pixels_BHWC).to(self.spot.device)
         state = None if state_BS is None else torch.from_numpy(state_BS).to(self.spot.device)
-        with torch.no_grad(), self.spot.autocast():
+        with torch.inference_mode(), self.spot.autocast():
             walk = self.policy(image_BHWC, self.backbone.tokenize(instructions).to(self.spot.device), state)
             chunk = self.policy.head.act(walk.hidden, noise)
         closed_BK = None if chunk.closed_BK is None else chunk.closed_BK.cpu().numpy()

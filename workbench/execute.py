@@ -30,7 +30,7 @@ from workbench.record import (
 )
 from workbench.restarts import play
 from workbench.training.distributed import hired
-from workbench.training.effort import GpuPeak, effort, first_step_bytes, memory, pace
+from workbench.training.effort import GpuPeak, first_step, memory, pace
 from workbench.training.fit import Fit
 from workbench.training.ready import ready
 from workbench.weights import save_weights
@@ -69,8 +69,7 @@ def execute(plan: Plan, root: Path, report: Report = lambda stage, done, total: 
 def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) -> dict[str, Any]:
     with hired(plan, root) as group:
         start = ready(plan, root, group)
-        step = first_step_bytes(plan, start)
-        counted = effort(plan, start)
+        step = first_step(plan, start)
         policy, backbone, lesson, spot = start.policy, start.backbone, start.lesson, start.spot
         fit, gpus = Fit(plan, policy, lesson, spot, folder, group), GpuPeak(policy.places.values())
         fitted = fit.run(lambda done: report("training", done, plan.budget.steps))
@@ -90,9 +89,9 @@ def _train(plan: Finetune | Inject, root: Path, folder: Path, report: Report) ->
         "samples": samples,
         "training_seconds": round(fitted.seconds.total, 3),
         "training_seconds_of": {name: round(value, 3) for name, value in asdict(fitted.seconds).items()},
-        **counted,
+        **step.flops(),
         **held,
-        **pace(counted, start, samples=samples, seconds=fitted.seconds.total),
+        **pace(step, start, samples=samples, seconds=fitted.seconds.total),
         "resumed": fitted.resumed,
         "checkpoints_refused": fitted.refused,
         **({"processes": fitted.processes} if plan.compute.pieces > 1 else {}),

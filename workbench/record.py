@@ -21,6 +21,8 @@ LOG = "log.jsonl"
 PLAN = "plan.json"
 CHECKPOINTS = "checkpoints"
 FEATURES = "features"
+NO_CACHE = "WORKBENCH_NO_CACHE"
+"""The environment variable that is set, and not empty, in the processes of a study that keeps no features."""
 RECORDING = "recording"
 """The stage that a run tells right before it writes its result: who has lost the right to it is stopped there."""
 _PLANS: TypeAdapter[Plan] = TypeAdapter(Plan)

@@ -31,9 +31,10 @@ class Chat:
 
     def __call__(self, instructions: Sequence[str]) -> Words:
         """Raises UserError for an instruction that holds the image's placeholder."""
-        rows = zip(self._ids(instructions), instructions, strict=True)
+        texts = list(dict.fromkeys(instructions))  # rows that play one task are told the same
+        rows = {text: self._cut(ids, text) for ids, text in zip(self._ids(texts), texts, strict=True)}
         pad = self.tokenizer.pad_token_id
-        return pad_right([self._cut(ids, text) for ids, text in rows], 0 if pad is None else pad)
+        return pad_right([rows[text] for text in instructions], 0 if pad is None else pad)
 
     def _ids(self, instructions: Sequence[str]) -> list[list[int]]:
         texts = [self.text.replace(BLANK, text) for text in instructions]

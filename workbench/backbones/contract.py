@@ -130,9 +130,6 @@ def blocks_of(module: nn.Module) -> list[nn.Module]:
 def pad_right(rows: Sequence[Sequence[int]], pad: int) -> Words:
     """Token rows of any length as one rectangle, padded on the right."""
     longest = max(len(row) for row in rows)
-    ids = torch.full((len(rows), longest), pad, dtype=torch.int64)
-    mask = torch.zeros((len(rows), longest), dtype=torch.int64)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row, dtype=torch.int64)
-        mask[i, : len(row)] = 1
-    return Words(ids, mask)
+    ids = [[*row, *[pad] * (longest - len(row))] for row in rows]
+    mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
+    return Words(torch.tensor(ids, dtype=torch.int64), torch.tensor(mask, dtype=torch.int64))

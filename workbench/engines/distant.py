@@ -7,7 +7,7 @@ import time
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from workbench.claim import bury
 from workbench.engines.contract import Crew, Event, Order
 from workbench.engines.work import do
 from workbench.plan import Evaluate, Finetune, Inject, Job
-from workbench.record import open_record
+from workbench.record import NO_CACHE, open_record
 
 PENDING = 1000
 """Orders that wait for their turn in a cluster at most; the cluster decides how many are carried out at once."""
@@ -74,12 +74,21 @@ class DistantCrew(Crew):
             bury(self.root, id)
 
 
-def do_apart(order: Order, root: Path, command: Sequence[str]) -> Event:
-    """Carries out `order` in a process of a cluster: with one thread, as everywhere, so the same bits.
+@dataclass(frozen=True)
+class Caller:
+    """The process that gives out work: its command line, which a run's record tells, and whether features are kept."""
 
-    `command` is the command line that it was ordered with, which the run's record tells.
-    """
-    os.environ["OMP_NUM_THREADS"], sys.argv = "1", [*command]
+    command: tuple[str, ...]
+    no_cache: str
+
+
+def caller() -> Caller:
+    return Caller((*sys.argv,), os.environ.get(NO_CACHE, ""))
+
+
+def do_apart(order: Order, root: Path, caller: Caller) -> Event:
+    """Carries out `order` in a process of a cluster: with one thread, as everywhere, so the same bits."""
+    os.environ["OMP_NUM_THREADS"], os.environ[NO_CACHE], sys.argv = "1", caller.no_cache, [*caller.command]
     path = _path(root, order.id)
     try:
         return do(order, root, _seldom(path))

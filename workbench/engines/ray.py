@@ -4,13 +4,12 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from workbench.engines.contract import Event, Order
-from workbench.engines.distant import PENDING, DistantCrew, cores, do_apart, gpus
+from workbench.engines.distant import PENDING, DistantCrew, caller, cores, do_apart, gpus
 from workbench.engines.schedule import share_out
 from workbench.errors import UserError
 from workbench.plan import Job
@@ -66,7 +65,7 @@ class _Crew(DistantCrew):
         """A task that is not retried by Ray itself: the claim of a dead one has to be looked at first."""
         there = int(ray.cluster_resources().get("CPU", 1))
         wanted = {"num_cpus": min(cores(order.job), there), "num_gpus": gpus(order.job, self.root, auto=self.auto)}
-        return self.task.options(**wanted, max_retries=0, name=order.id).remote(order, self.root, (*sys.argv,))
+        return self.task.options(**wanted, max_retries=0, name=order.id).remote(order, self.root, caller())
 
     def ended(self, seconds: float) -> Event | None:
         done, _ = ray.wait([*self.busy.values()], num_returns=1, timeout=seconds)

@@ -1,7 +1,6 @@
 """Runs as jobs of a Slurm cluster, through submitit; without `srun` on this machine, as processes of this machine."""
 
 import os
-import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.engines.contract import Event, Order
-from workbench.engines.distant import PENDING, DistantCrew, cores, do_apart, gpus
+from workbench.engines.distant import PENDING, Caller, DistantCrew, caller, cores, do_apart, gpus
 from workbench.engines.local import default_workers
 from workbench.engines.schedule import share_out
 from workbench.errors import UserError
@@ -44,10 +43,10 @@ class _Task:
 
     order: Order
     root: Path
-    command: tuple[str, ...]
+    caller: Caller
 
     def __call__(self) -> Event:
-        return do_apart(self.order, self.root, self.command)
+        return do_apart(self.order, self.root, self.caller)
 
     def checkpoint(self) -> DelayedSubmission:
         """Called by submitit, which then ends this process: its claim is given back on the way out."""
@@ -70,7 +69,7 @@ class _Crew(DistantCrew):
             self.executor.update_parameters(gpus_per_node=count[0], cpus_per_task=count[1])
             with self.executor.batch():
                 jobs |= {
-                    order.id: self.executor.submit(_Task(order, self.root, (*sys.argv,)))
+                    order.id: self.executor.submit(_Task(order, self.root, caller()))
                     for order in orders
                     if needed[order.id] == count
                 }

@@ -1,43 +1,41 @@
 """What a run's training had to compute and what it computed, what it held in memory, and how fast it was."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from workbench.plan import Finetune, Inject
-from workbench.training.flops import matmul_rate, training_flops, untouched
-from workbench.training.memory import Memory, held, step_bytes, weights_of
+from workbench.training.flops import Work, matmul_rate, required_flops, taken, untouched
+from workbench.training.memory import Memory, held, weights_of
 from workbench.training.pieces import Divided
 from workbench.training.ready import Ready
 
 
-def effort(plan: Finetune | Inject, start: Ready) -> dict[str, int]:
-    """`required_flops` and `executed_flops` of the whole training, counted on its first batch; no trace is left of it.
+@dataclass(frozen=True)
+class FirstStep:
+    """What the first batch took: the `work` of the whole training by it, and the bytes that were `held` at its peak.
 
-    Empty where batches are computed in pieces: a count of one piece is not that of a batch.
+    Bytes are of the batch, its gradients and its activations in this process; None where tensors are going to be
+    sharded. `work` is None where batches are computed in pieces: a count of one process's is not that of a batch.
     """
-    if plan.compute.pieces > 1:
-        return {}
-    lesson = start.lesson
-    with torch.random.fork_rng(devices=[]), start.spot.autocast():
-        batch = next(lesson.batches(0))
-        work = training_flops(start.policy, batch, lesson.loss, changing=list(lesson.changing().values()))
-    steps = plan.budget.steps
-    return {"required_flops": work.required * steps, "executed_flops": work.executed * steps}
+
+    work: Work | None = None
+    held: int | None = None
+
+    def flops(self) -> dict[str, int]:
+        return {"required_flops": self.work.required, "executed_flops": self.work.executed} if self.work else {}
 
 
-def first_step_bytes(plan: Finetune | Inject, start: Ready) -> int | None:
-    """What the first batch, its gradients and its activations take at their peak in this process.
-
-    It is computed once more, and no trace is left of it. None where tensors are going to be sharded.
-    """
+def first_step(plan: Finetune | Inject, start: Ready) -> FirstStep:
+    """The first batch is computed once more, and read for what it needs at least; no trace is left of it."""
     if plan.compute.sharding == "full":
-        return None
-    lesson, model = start.lesson, start.lesson.model
+        return FirstStep()
+    lesson = start.lesson
 
-    def pieces() -> Sequence[Any]:
+    def pieces() -> list[Any]:
         batch = next(lesson.batches(0))
         return [piece.batch for piece in batch.pieces] if isinstance(batch, Divided) else [batch]
 
@@ -45,8 +43,13 @@ def first_step_bytes(plan: Finetune | Inject, start: Ready) -> int | None:
         with start.spot.autocast():
             return lesson.loss(batch)
 
-    with untouched(list(model.parameters()), list(lesson.changing().values())):
-        return step_bytes(pieces, loss, kind=start.spot.device.type)
+    with untouched(list(lesson.model.parameters()), list(lesson.changing().values())):
+        step = taken(pieces, loss, kind=start.spot.device.type)
+        if plan.compute.pieces > 1:
+            return FirstStep(held=step.held)
+        [batch] = pieces()
+        required = sum(slot.total for slot in required_flops(start.policy, lambda: loss(batch)).values())
+    return FirstStep(Work(required, step.executed) * plan.budget.steps, step.held)
 
 
 class GpuPeak:
@@ -63,17 +66,19 @@ class GpuPeak:
         return {"gpu_peak_bytes": peak} if self.devices else {}
 
 
-def memory(start: Ready, step: int | None, optimiser: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The peak of a training whose first batch took `step` bytes and whose optimiser keeps those tensors."""
-    return {} if step is None else Memory(weights_of(start.lesson.model), held(optimiser.values()), step).as_json()
+def memory(start: Ready, step: FirstStep, optimiser: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The peak of a training whose first batch took `step` and whose optimiser keeps those tensors."""
+    if step.held is None:
+        return {}
+    return Memory(weights_of(start.lesson.model), held(optimiser.values()), step.held).as_json()
 
 
-def pace(counted: dict[str, int], start: Ready, *, samples: int, seconds: float) -> dict[str, float]:
+def pace(step: FirstStep, start: Ready, *, samples: int, seconds: float) -> dict[str, float]:
     """Samples a second, `waste` (executed over required), and `mfu`: required operations a second over the rate at
     which this machine multiplies matrices."""
     found = {"samples_per_second": round(samples / seconds, 3)}
-    if counted:
+    if step.work:
         rate = matmul_rate(start.spot.device, start.spot.dtype)
-        found["waste"] = round(counted["executed_flops"] / counted["required_flops"], 4)
-        found["mfu"] = round(counted["required_flops"] / seconds / rate, 4)
+        found["waste"] = round(step.work.waste, 4)
+        found["mfu"] = round(step.work.required / seconds / rate, 4)
     return found

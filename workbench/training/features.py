@@ -21,13 +21,11 @@ from encoders.contract import Encoder
 from workbench.compute import Place
 from workbench.policy import Policy
 from workbench.provenance import machine
-from workbench.record import FEATURES
+from workbench.record import FEATURES, NO_CACHE
 from workbench.training.ledger import slot_hash
 
 # B batch  M frames  N image tokens  D encoder width
 
-OFF = "WORKBENCH_NO_CACHE"
-"""The environment variable that turns the cache off where it is set and not empty."""
 LIMIT = 4 * 2**30
 """Bytes that one encoder's features of one data set may take; larger ones are computed each time."""
 CHECKSUM = 4
@@ -111,7 +109,7 @@ def open_features(root: Path, policy: Policy, image_MHWC: Tensor, *, batch: int,
     None where they are not to be kept: the encoder is trained, the cache is turned off, it would be too large, or this
     machine gives a frame other bits beside other frames.
     """
-    if "vision" not in policy.frozen or os.environ.get(OFF) or not len(image_MHWC):
+    if "vision" not in policy.frozen or os.environ.get(NO_CACHE) or not len(image_MHWC):
         return None
     encoder = policy.vision
     assert isinstance(encoder, Encoder)

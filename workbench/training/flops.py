@@ -12,7 +12,7 @@ one. Gradient checkpointing computes blocks twice, and fused attention computes 
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -24,9 +24,10 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from workbench.policy import Policy
 from workbench.spec import SLOTS, SlotName
+from workbench.training.memory import Watch
 from workbench.training.products import Counter, Flops, Tape
 
-Batch = TypeVar("Batch")
+Piece = TypeVar("Piece")
 
 
 @dataclass(frozen=True)
@@ -48,19 +49,6 @@ class Work:
         return self.executed / self.required
 
 
-def training_flops(
-    policy: Policy, batch: Batch, loss: Callable[[Batch], Mapping[str, Tensor]], *, changing: Iterable[Tensor] = ()
-) -> Work:
-    """Counts the step that `loss` on `batch` is: forward and backward pass, with the kernels of where the policy is.
-
-    Nothing is left of it: gradients are as they were, generators too, and so are the policy's buffers and `changing`
-    (what else a loss moves, such as a teacher). Counting takes no more memory than training.
-    """
-    with untouched([*policy.parameters(), *changing], [*policy.buffers(), *changing]):
-        required = required_flops(policy, lambda: loss(batch))
-        return Work(sum(slot.total for slot in required.values()), executed_flops(lambda: loss(batch)))
-
-
 def required_flops(policy: Policy, loss: Callable[[], Mapping[str, Tensor]]) -> dict[SlotName, Flops]:
     """The least that a step of `loss` needs in each slot; what is in no slot counts as the head's.
 
@@ -77,14 +65,28 @@ def required_flops(policy: Policy, loss: Callable[[], Mapping[str, Tensor]]) -> 
     return required
 
 
-def executed_flops(loss: Callable[[], Mapping[str, Tensor]]) -> int:
-    """What forward and backward pass of `loss` compute, by the kernels that are called.
+@dataclass(frozen=True)
+class Taken:
+    """Operations that were `executed`, and the bytes that were `held` at the peak beside what was there before."""
 
-    Gradients are added to what the parameters have.
+    executed: int
+    held: int
+
+
+def taken(
+    pieces: Callable[[], Sequence[Piece]], loss: Callable[[Piece], Mapping[str, Tensor]], *, kind: str = "cpu"
+) -> Taken:
+    """What it takes to fetch `pieces`, of which no operations are counted, and to compute their gradients in turn.
+
+    Operations are by the kernels that are called, bytes on that kind of device. Gradients are added to those there.
     """
-    with Counter() as counter:
-        _total(loss()).backward()
-    return counter.total
+    counter = Counter()
+    with Watch(kind) as watch:
+        for piece in pieces():
+            with counter:
+                parts = loss(piece)
+                _total(parts).backward()
+    return Taken(counter.total, watch.peak)
 
 
 @cache

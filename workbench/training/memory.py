@@ -7,17 +7,15 @@ tensor.
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-Piece = TypeVar("Piece")
 
 
 @dataclass(frozen=True)
@@ -90,17 +88,3 @@ def weights_of(model: nn.Module) -> int:
 def adamw_bytes(model: nn.Module) -> int:
     """What AdamW will keep for what is trained: two moments and a number of steps, in float32, of each tensor."""
     return sum(2 * p.nbytes + torch.float32.itemsize for p in model.parameters() if p.requires_grad)
-
-
-def step_bytes(
-    pieces: Callable[[], Sequence[Piece]], loss: Callable[[Piece], Mapping[str, Tensor]], *, kind: str = "cpu"
-) -> int:
-    """The most that fetching `pieces` and computing their gradients, one after the other, holds beside what is there.
-
-    Gradients are added to what the parameters have.
-    """
-    with Watch(kind) as watch:
-        for piece in pieces():
-            parts = loss(piece)
-            torch.stack(list(parts.values())).sum().backward()
-    return watch.peak

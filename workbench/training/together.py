@@ -1,5 +1,6 @@
 """Runs by processes that torchrun has started: the first one executes, the others hear of each run and follow."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from workbench.compute import place
 from workbench.errors import RunFailed, UserError
 from workbench.launch import Launch
 from workbench.plan import Finetune, Inject
+from workbench.record import NO_CACHE
 from workbench.training.follow import keep_up
 from workbench.training.group import ALONE, Group, ProcessLost, joined
 
@@ -36,7 +38,7 @@ def gathered(plan: Finetune | Inject, root: Path, launch: Launch) -> Iterator[Gr
         )
     kind = place(plan.compute).device.type
     orders = {"plan": plan.model_dump(mode="json"), "root": str(root.resolve()), "kind": kind}
-    meeting = launch.order(orders | {"threads": torch.get_num_threads()})
+    meeting = launch.order(orders | {"threads": torch.get_num_threads(), "no_cache": os.environ.get(NO_CACHE, "")})
     try:
         with joined(0, launch.size, meeting=meeting, kind=kind, alone=launch.alone) as group:
             yield group
@@ -56,6 +58,7 @@ def attend(launch: Launch) -> None:
 def _attend_one(orders: dict[str, Any], meeting: Store, launch: Launch) -> None:
     plan = TypeAdapter(Finetune).validate_python(orders["plan"])
     torch.set_num_threads(orders["threads"])
+    os.environ[NO_CACHE] = orders["no_cache"]
     with joined(launch.rank, launch.size, meeting=meeting, kind=orders["kind"], alone=launch.alone) as group:
         if (kind := place(plan.compute).device.type) != orders["kind"]:
             raise UserError(f"Process {launch.rank} computes on {kind}, the first one on {orders['kind']}.")

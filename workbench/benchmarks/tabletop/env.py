@@ -1,6 +1,7 @@
 """The tabletop as a benchmark: many episodes in one process, one OpenGL context."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from workbench.benchmarks.tabletop.world import CAMERA, Layout, World, sample_la
 from workbench.errors import unknown
 
 
+@lru_cache(maxsize=1024)
 def layout_and_goal(start: Start) -> tuple[Layout, Goal]:
-    """What `start` means: its layout and its goal, from its own generator."""
+    """What `start` means: its layout and its goal, from its own generator; the same objects for the same start."""
     if start.task not in FAMILIES:
         raise unknown("task", start.task, FAMILIES)
     random = np.random.default_rng([start.seed, list(FAMILIES).index(start.task), start.initial_state])

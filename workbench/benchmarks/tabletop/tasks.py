@@ -4,6 +4,7 @@ Every family names an object by colour among several, so that no policy can solv
 The expert is a function of the visible state alone (no memory): what it does next can be read off one frame.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def _said(phrase: str, layout: Layout, thing: int, where: int | None) -> str:
 def _away(world: World, data: mujoco.MjData, index: int) -> tuple[float, float]:
     """Horizontal distance and height of the tip over the top of an object, metres."""
     away = world.tip(data) - world.tops(data)[index]
-    return float(np.linalg.norm(away[:2])), float(away[2])
+    return math.sqrt(away[:2].dot(away[:2])), float(away[2])
 
 
 def _touched(world: World, data: mujoco.MjData, index: int) -> bool:
@@ -84,8 +85,10 @@ def _touched(world: World, data: mujoco.MjData, index: int) -> bool:
 
 def _rests_over(world: World, data: mujoco.MjData) -> int | None:
     """The block over which the tip has come to rest: near it in the plane, and slower than half a step."""
+    if world.speed(data) >= 0.5:
+        return None
     across = np.linalg.norm(world.tops(data)[:BLOCKS, :2] - world.tip(data)[:2], axis=1)
-    return int(np.argmin(across)) if across.min() < OVER and world.speed(data) < 0.5 else None
+    return int(np.argmin(across)) if across.min() < OVER else None
 
 
 def _reach(world: World, data: mujoco.MjData, goal: Goal) -> tuple[bool, ...]:

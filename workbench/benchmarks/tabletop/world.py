@@ -29,6 +29,9 @@ LAMP = {False: (0.92, 0.92, 0.95), True: (0.10, 0.10, 0.12)}
 STEP = 0.04
 """Metres that an action of 1.0 moves the gripper in one control step."""
 SUBSTEPS = 8
+SUBSTEP = np.arange(1, SUBSTEPS + 1)[:, None]
+LOWEST, HIGHEST = np.array([-REACH - 0.05, -REACH - 0.05, 0.006]), np.array([REACH + 0.05, REACH + 0.05, TOP])
+"""How far the tip may go."""
 
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.85, 0.10, 0.10),
@@ -116,9 +119,9 @@ class World:
     def __init__(self) -> None:
         self.model = mujoco.MjModel.from_xml_string(_mjcf())
         names = [f"block{i}" for i in range(BLOCKS)] + [f"plate{i}" for i in range(PLATES)]
-        self.objects = [self.model.body(name).id for name in names]
+        self.objects = np.array([self.model.body(name).id for name in names])
         self.shaft = int(self.model.geom("shaft").id)
-        self.object_geoms = [self.model.geom(name).id for name in names]
+        self.object_geoms = np.array([self.model.geom(name).id for name in names])
         self.gripper = int(self.model.body("gripper").mocapid[0])
         self.shadow = int(self.model.body("shadow").mocapid[0])
         self.plate_mocap = [int(self.model.body(f"plate{i}").mocapid[0]) for i in range(PLATES)]
@@ -138,9 +141,9 @@ class World:
 
     def paint(self, colours: tuple[str, ...], *, holding: bool) -> None:
         """Give the objects and the lamp their colours (fields of the model: call before rendering an episode)."""
-        self.model.geom_rgba[self.shaft, :3] = LAMP[holding]
-        for geom, colour in zip(self.object_geoms, colours, strict=True):
-            self.model.geom_rgba[geom] = [*COLOURS[colour], 1.0]
+        rgba = self.model.geom_rgba
+        rgba[self.shaft, :3] = LAMP[holding]
+        rgba[self.object_geoms] = [(*COLOURS[colour], 1.0) for colour in colours]
 
     def tip(self, data: mujoco.MjData) -> np.ndarray:
         """Position of the suction cup's lower face, `[3]` metres."""
@@ -170,19 +173,19 @@ class World:
         action = np.clip(action, -1.0, 1.0)
         self._grip(data, closed=action[6] > 0)
         start = self.tip(data)
-        goal = np.clip(
-            start + STEP * action[:3], [-REACH - 0.05, -REACH - 0.05, 0.006], [REACH + 0.05, REACH + 0.05, TOP]
-        )
-        data.userdata[:] = goal - start
-        for i in range(1, SUBSTEPS + 1):
-            self.move(data, start + (goal - start) * i / SUBSTEPS)
+        way = np.clip(start + STEP * action[:3], LOWEST, HIGHEST) - start
+        data.userdata[:] = way
+        for tip in start + way * SUBSTEP / SUBSTEPS:
+            self.move(data, tip)
             mujoco.mj_step(self.model, data)
         mujoco.mj_forward(self.model, data)
 
     def move(self, data: mujoco.MjData, tip: np.ndarray) -> None:
         """Put the tip there and a dark spot on the table below it: rendered shadows are off, and height needs a cue."""
-        data.mocap_pos[self.gripper] = tip
-        data.mocap_pos[self.shadow] = [tip[0], tip[1], 0.001]
+        positions = data.mocap_pos
+        positions[self.gripper] = tip
+        positions[self.shadow] = tip
+        positions[self.shadow, 2] = 0.001
 
     def _grip(self, data: mujoco.MjData, closed: bool) -> None:
         if not closed:
