@@ -6,7 +6,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from workbench.augmentation import UNCHANGED, Augmentation, check_augmentation
 from workbench.edits import Edit
-from workbench.plan import Budget, Data, Inputs, Objective, Seed, check_inputs, check_signal
+from workbench.plan import Budget, Inputs, Objective, Seed, check_inputs, check_signal
+from workbench.recipes import Data
 from workbench.spec import Adapters, Name, Value, later
 
 

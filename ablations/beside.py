@@ -10,12 +10,14 @@ from pydantic import BaseModel
 
 from ablations.arms import Arm, Contrast, Injection
 from ablations.compare import ADAPTER, REFERENCE, arm_name
-from ablations.study import Study, arm_runs
+from ablations.runs import arm_runs
+from ablations.study import Study
 from ablations.study_file import with_digest
 from workbench.edits import Edit, NoProprioception, Reinit, Replace, SetTune
 from workbench.errors import UserError, unknown
 from workbench.objectives.facts import facts
-from workbench.plan import Expert, Folder, Inputs, check_inputs
+from workbench.plan import Inputs, check_inputs
+from workbench.recipes import Expert, Folder
 from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, SlotName, Tune
 
 NEW_ADAPTER = '{ module = "mlp", weights = "random", tokens = "match" }'

@@ -10,7 +10,7 @@ from ablations.study import Study
 from workbench.errors import UserError
 from workbench.fingerprint import local_names
 from workbench.objectives.facts import terms
-from workbench.plan import Folder
+from workbench.recipes import Folder
 
 ROOTS = "WORKBENCH_ROOTS"
 """The environment variable with further folders that studies may read from, as PATH is written."""

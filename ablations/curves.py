@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.study import Study, Wanted, wanted
+from ablations.runs import Wanted, wanted
+from ablations.study import Study
 from workbench.errors import UserError
 from workbench.plan import Finetune, Inject
 from workbench.record import LOG, Record, find

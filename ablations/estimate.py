@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from ablations.study import Wanted
+from ablations.runs import Wanted
 from workbench.count import Cost, StepCost, step_cost, training_cost
-from workbench.plan import Finetune, Inject, actions_of
+from workbench.plan import Finetune, Inject
+from workbench.recipes import actions_of
 from workbench.record import find
 from workbench.spec import with_random_weights
 from workbench.training.flops import Work

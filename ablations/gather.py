@@ -13,7 +13,8 @@ from ablations.bottleneck import ArmRecord, SlotFact, StudyRecord
 from ablations.halving.halve import Halving, halved, runs_of
 from ablations.halving.words import dropped, notes
 from ablations.matched import ranks
-from ablations.study import TRAINING, Study, Wanted, arm_runs
+from ablations.runs import TRAINING, Wanted, arm_runs
+from ablations.study import Study
 from ablations.taught import stages_of
 from workbench.disjoint import check_disjoint
 from workbench.edits import edited

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ablations.halving.halve import halved, runs_of
 from ablations.halving.words import called
-from ablations.study import TRAINING, Study, Wanted
+from ablations.runs import TRAINING, Wanted
+from ablations.study import Study
 from ablations.study_file import read_study
 from workbench.record import find
 from workbench.screens.console import console, stage

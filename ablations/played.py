@@ -7,7 +7,8 @@ from ablations.arms import Arm
 from workbench.benchmarks.contract import TABLETOP, Protocol
 from workbench.benchmarks.rules import benchmarks, rules_of
 from workbench.edits import edited
-from workbench.plan import Expert, check_proprioception
+from workbench.plan import check_proprioception
+from workbench.recipes import Expert
 from workbench.spec import Spec
 
 SEEN = ("camera", "render")

@@ -11,12 +11,14 @@ import numpy as np
 
 from ablations.arms import Arm, Injection
 from ablations.beside import TRAINED, contrast_of
-from ablations.study import Study, Wanted, wanted
+from ablations.runs import Wanted, wanted
+from ablations.study import Study
 from ablations.table import Figure, Table
 from workbench.benchmarks.rules import benchmarks, rules_of
 from workbench.errors import UserError
-from workbench.plan import Expert, Inject, kept_aside
+from workbench.plan import Inject
 from workbench.probes.correlation import Correlation, rank_correlation
+from workbench.recipes import Expert, kept_aside
 from workbench.skills.facts import SKILLS
 from workbench.skills.scores import Scores
 

@@ -1,7 +1,6 @@
-"""A study: one TOML file that says what is asked, of which model, with which arms; and the runs that this means."""
+"""A study: one TOML file that says what is asked, of which model, with which arms."""
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
@@ -12,25 +11,13 @@ from ablations.matched import as_large, check_parameters, step_flops, trained
 from ablations.pace import BASE, check_seconds, like, seconds_of
 from ablations.parse import first_error
 from ablations.played import check_arm, check_data, with_played
-from ablations.stages import INJECTION, begun, check_sources, in_order, reached, sources, spec_of, spelt_out
+from ablations.runs import resolved
+from ablations.stages import begun, check_sources, in_order, reached, spec_of, spelt_out
 from workbench.benchmarks.contract import Protocol
 from workbench.errors import unknown
-from workbench.fingerprint import contents_of, pinned
-from workbench.plan import (
-    Budget,
-    Compute,
-    Data,
-    Evaluate,
-    Expert,
-    Finetune,
-    Inject,
-    Inputs,
-    Plan,
-    Replay,
-    actions_of,
-    run_id,
-)
-from workbench.spec import SLOTS, Name, Spec, Value
+from workbench.plan import Budget, Compute
+from workbench.recipes import Data, Expert, actions_of
+from workbench.spec import Name, Spec, Value
 
 
 class Study(Value):
@@ -169,7 +156,7 @@ class Study(Value):
             if arm.parameters_of is not None:
                 check_parameters(arm, spec, {one.name: one for one in self.arms})
             told = arm.model_dump_json(include={"reference", "inputs", "retrained", "learning_rates", "parameters_of"})
-            key = _resolved(self, spec).model_dump_json() + self.changed_budget(arm).model_dump_json() + told
+            key = resolved(self, spec).model_dump_json() + self.changed_budget(arm).model_dump_json() + told
             if key in seen:
                 raise ValueError(f"the arms {seen[key]!r} and {arm.name!r} are the same model: an edit changes nothing")
             seen[key] = arm.name
@@ -188,90 +175,3 @@ class Study(Value):
             twins = [other for other, used in splits.items() if used == split and other != name]
             if twins and not all(t.startswith("injections.") for t in [name, *twins]):
                 raise ValueError(f"{name} and {twins[0]} both use the {split!r} episodes; their splits must differ")
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One run that a study wants: `arm` is the arm's name, or `injection:<name>`.
-
-    `rate` is the learning rate that is tried, where the arm has several; `chooses` marks its play on the selection
-    episodes, which are for choosing and never reported. `rung` is the share of the arm's steps ("a quarter") that a
-    rung of successive halving makes.
-    """
-
-    id: str
-    arm: str
-    seed: int
-    plan: Plan
-    rate: float | None = None
-    chooses: bool = False
-    rung: str = ""
-
-
-def injection_plan(study: Study, name: str) -> Inject:
-    chosen = study.injections[name]
-    return Inject(
-        objective=chosen.objective,
-        spec=pinned(_resolved(study, spec_of(chosen, study.base, name))),
-        data=chosen.data,
-        augmentation=chosen.augmentation,
-        budget=chosen.budget,
-        compute=study.compute,
-        seed=chosen.seed,
-        contents=contents_of(chosen.objective),
-    )
-
-
-def _resolved(study: Study, spec: Spec) -> Spec:
-    """`injection:<name>` becomes the id of the run that the study declares under that name."""
-    runs = {INJECTION + name: f"run:{run_id(injection_plan(study, name))}" for name in sources(spec)}
-    for slot in SLOTS:
-        if (weights := spec.slot(slot).weights) in runs:
-            spec = spec.with_slot(slot, spec.slot(slot).model_copy(update={"weights": runs[weights]}))
-    return spec
-
-
-def wanted(study: Study, without: Collection[str] = ()) -> list[Wanted]:
-    """Every run of the study, each once: injections in the order of their chains, trainings, then plays of policies.
-
-    Arms `without` have none. Where no arm is the trained model that an evaluation plays, its training is listed as
-    `<arm> (training)`.
-    """
-    runs: list[Wanted] = []
-    for name in in_order(study.base, study.injections):
-        plan = injection_plan(study, name)
-        runs.append(Wanted(run_id(plan), INJECTION + name, plan.seed, plan))
-    runs += [run for arm in study.arms if arm.name not in without for run in arm_runs(study, arm)]
-    order = {Inject: 0, Finetune: 1, Replay: 2, Evaluate: 2}
-    once: dict[str, Wanted] = {}
-    for run in sorted(runs, key=lambda run: (order[type(run.plan)], run.arm.endswith(TRAINING))):
-        once.setdefault(run.id, run)
-    return list(once.values())
-
-
-TRAINING = " (training)"
-
-
-def arm_runs(study: Study, arm: Arm) -> Iterator[Wanted]:
-    """The runs of one arm, for each learning rate that it tries and each seed."""
-    if arm.reference:
-        replay = Replay(protocol=study.protocol)
-        yield Wanted(run_id(replay), arm.name, 0, replay)
-        return
-    spec, budget = pinned(_resolved(study, study.model_of(arm))), study.budget_of(arm)
-    shared = {"spec": spec, "data": study.data, "protocol": study.protocol, "compute": study.compute}
-    given = arm.inputs if arm.retrained else Inputs()
-    for rate in arm.learning_rates or (None,):
-        budget = budget if rate is None else budget.model_copy(update={"learning_rate": rate})
-        for seed in arm.seeds or study.seeds:
-            plan = Finetune(**shared, budget=budget, inputs=given, seed=seed)
-            trained = run_id(plan)
-            if given == arm.inputs:
-                yield Wanted(trained, arm.name, seed, plan, rate)
-            else:
-                yield Wanted(trained, arm.name + TRAINING, seed, plan, rate)
-                again = Evaluate(of=trained, protocol=study.protocol, inputs=arm.inputs)
-                yield Wanted(run_id(again), arm.name, seed, again, rate)
-            if rate is not None:
-                choice = Evaluate(of=trained, protocol=study.selection, inputs=arm.inputs)
-                yield Wanted(run_id(choice), arm.name, seed, choice, rate, chooses=True)

@@ -13,7 +13,7 @@ from ablations.parse import first_error
 from ablations.study import Study
 from workbench.benchmarks.rules import rules_of
 from workbench.errors import UserError, unknown
-from workbench.plan import Data, Folder, actions_of
+from workbench.recipes import Data, Folder, actions_of
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NAMED = ("arms", "contrasts")

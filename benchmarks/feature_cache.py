@@ -18,7 +18,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 from workbench.benchmarks.contract import Protocol
 from workbench.collect import collect
 from workbench.execute import execute
-from workbench.plan import Budget, Expert, Finetune, run_id
+from workbench.plan import Budget, Finetune, run_id
+from workbench.recipes import Expert
 from workbench.record import NO_CACHE, collected_folder, open_record
 from workbench.spec import Frozen, Slot, Spec
 

@@ -24,10 +24,11 @@ os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1
 
 from training_peers import job_of, measured
 
-from ablations.study import wanted
+from ablations.runs import wanted
 from ablations.study_file import read_study
 from workbench.collect import collect
-from workbench.plan import Expert, Finetune
+from workbench.plan import Finetune
+from workbench.recipes import Expert
 from workbench.record import collected_folder
 from workbench.spec import SLOTS, Frozen
 

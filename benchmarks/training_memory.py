@@ -19,10 +19,11 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from allocated import most_allocated  # pyright: ignore[reportMissingImports]
 
 from ablations.estimate import Effort, efforts
-from ablations.study import Wanted, wanted
+from ablations.runs import Wanted, wanted
 from ablations.study_file import read_study
 from workbench.collect import collect
-from workbench.plan import Expert, Finetune
+from workbench.plan import Finetune
+from workbench.recipes import Expert
 from workbench.record import begin, collected_folder
 from workbench.training.effort import first_step, memory
 from workbench.training.fit import Fit

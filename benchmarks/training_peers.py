@@ -72,10 +72,11 @@ def main() -> None:
 
 def prepare(folder: Path, arms: Sequence[str], steps: int, episodes: int) -> dict[str, dict[str, Any]]:
     """Collects the demonstrations; by arm, what the children are told."""
-    from ablations.study import wanted
+    from ablations.runs import wanted
     from ablations.study_file import read_study
     from workbench.collect import collect
-    from workbench.plan import Expert, Finetune
+    from workbench.plan import Finetune
+    from workbench.recipes import Expert
     from workbench.record import collected_folder
 
     study = read_study("modality", (f"budget.steps={steps}", f"data.episodes={episodes}"))
@@ -138,7 +139,7 @@ def ours(plan: "Finetune", root: Path, folder: Path, *, once: bool) -> list[floa
     from workbench.build import build
     from workbench.collect import open_data
     from workbench.compute import place
-    from workbench.plan import actions_of
+    from workbench.recipes import actions_of
     from workbench.training.adapt import adapt
     from workbench.training.fit import Fit
     from workbench.training.imitate import ActionScale

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from ablations.study import Study, wanted
+from ablations.runs import wanted
+from ablations.study import Study
 from ablations.study_file import read_study
-from workbench.plan import Expert, Finetune
+from workbench.plan import Finetune
+from workbench.recipes import Expert
 from workbench.record import Record, collected_folder, find
 
 torch.set_num_threads(1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ablations.study import Wanted, wanted
+from ablations.runs import Wanted, wanted
 from ablations.study_file import read_study
 from workbench.benchmarks.contract import Outcome, Protocol
 from workbench.evaluate import Played

@@ -19,7 +19,8 @@ from torch.distributed.fsdp import fully_shard
 
 from workbench.benchmarks.contract import Protocol
 from workbench.launch import one_of_all
-from workbench.plan import Budget, Compute, Expert, Finetune
+from workbench.plan import Budget, Compute, Finetune
+from workbench.recipes import Expert
 from workbench.spec import Frozen, Lora, Slot, Spec
 from workbench.training import fit
 from workbench.training.checkpoint import Keeper

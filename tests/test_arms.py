@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from ablations.arms import Arm
 from ablations.gather import _chosen, _otherwise
-from ablations.study import Study, arm_runs, wanted
+from ablations.runs import arm_runs, wanted
+from ablations.study import Study
 from ablations.study_file import read_study
 from workbench.plan import Evaluate, Finetune, Inputs, Replay
 from workbench.record import Record

@@ -9,7 +9,8 @@ import torch
 from demonstrations import episodes, write
 from pydantic import ValidationError
 
-from ablations.study import Study, injection_plan
+from ablations.runs import injection_plan
+from ablations.study import Study
 from ablations.study_file import read_study
 from workbench.augmentation import UNCHANGED, Augmentation
 from workbench.backbones.contract import Backbone
@@ -20,7 +21,8 @@ from workbench.errors import UserError
 from workbench.execute import execute
 from workbench.objectives.augmented import MID_GREY, Augmented, draw_augmented
 from workbench.objectives.moments import Moments, Signals
-from workbench.plan import Budget, Expert, Inject, run_id
+from workbench.plan import Budget, Inject, run_id
+from workbench.recipes import Expert
 from workbench.record import collected_folder, open_record
 from workbench.spec import Frozen, Slot, Spec
 from workbench.training.imitate import ActionScale

@@ -8,7 +8,7 @@ import pytest
 from bad_studies import BAD, GOOD, MODELS, Bad
 from commands import refusal
 
-from ablations.study import wanted
+from ablations.runs import wanted
 from ablations.study_file import read_study
 from workbench.errors import UserError
 from workbench.names import check_names

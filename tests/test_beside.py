@@ -19,11 +19,13 @@ from ablations.beside import (
     usual_seeds,
 )
 from ablations.compare import ADAPTER
-from ablations.study import Study, injection_plan, wanted
+from ablations.runs import injection_plan, wanted
+from ablations.study import Study
 from ablations.study_file import CONFIGS, read_study
 from workbench.edits import edited
 from workbench.errors import UserError
-from workbench.plan import Expert, Folder, Inputs
+from workbench.plan import Inputs
+from workbench.recipes import Expert, Folder
 from workbench.spec import Frozen, LastBlocks, Lora, Slot
 
 SMOKE, DEMO = read_study("smoke"), read_study("demo")

@@ -12,7 +12,7 @@ from conftest import SmallRun
 
 from ablations.beside import as_toml
 from ablations.gather import gather
-from ablations.study import wanted
+from ablations.runs import wanted
 from ablations.study_file import CONFIGS, read_study
 from workbench.record import open_record
 

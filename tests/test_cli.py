@@ -11,10 +11,11 @@ from commands import COMMANDS, say
 from conftest import SmallRun
 from processes import alive, at_work, until
 
-from ablations.study import wanted
+from ablations.runs import wanted
 from ablations.study_file import CONFIGS, read_study
 from workbench.cli import main
-from workbench.plan import Expert, run_id
+from workbench.plan import run_id
+from workbench.recipes import Expert
 from workbench.record import collected_folder, find
 
 HOUSE = Path(__file__).parent.parent

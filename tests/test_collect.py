@@ -14,7 +14,7 @@ from workbench.collect import PATIENCE, collect, open_data, resolved
 from workbench.data.contract import Frames
 from workbench.data.lerobot import Dataset, open_dataset
 from workbench.errors import UserError
-from workbench.plan import Expert, Folder
+from workbench.recipes import Expert, Folder
 from workbench.record import collected_folder
 
 NOISY = Expert(tasks=tuple(FAMILIES), episodes=6, noise=0.3)

@@ -9,7 +9,8 @@ from conftest import SmallRun
 from test_cli import printed, refused
 
 from ablations.compare import ADAPTER, REFERENCE, arm_name, comparing
-from ablations.study import Study, wanted
+from ablations.runs import wanted
+from ablations.study import Study
 from ablations.study_file import CONFIGS, read_study
 from workbench.edits import Reinit
 from workbench.errors import UserError

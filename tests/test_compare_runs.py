@@ -9,7 +9,7 @@ import pytest
 from commands import refusal, say
 from recorded import record_study
 
-from ablations.study import Wanted, wanted
+from ablations.runs import Wanted, wanted
 from ablations.study_file import read_study
 from workbench.record import find, read_json, write_result
 

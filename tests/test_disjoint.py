@@ -8,7 +8,8 @@ from workbench.benchmarks.contract import Protocol
 from workbench.disjoint import check_disjoint, lineage
 from workbench.errors import UserError
 from workbench.execute import execute
-from workbench.plan import Budget, Data, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, run_id
+from workbench.plan import Budget, Evaluate, Finetune, Inject, Inputs, Plan, run_id
+from workbench.recipes import Data, Expert, Folder
 from workbench.record import begin, write_json
 from workbench.spec import Frozen, Slot, Spec
 

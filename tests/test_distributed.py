@@ -27,7 +27,8 @@ from workbench.benchmarks.contract import Protocol
 from workbench.collect import collect
 from workbench.errors import NotFinite, UserError
 from workbench.execute import execute
-from workbench.plan import Budget, Compute, Expert, Finetune, Inject, run_id
+from workbench.plan import Budget, Compute, Finetune, Inject, run_id
+from workbench.recipes import Expert
 from workbench.record import Record, collected_folder, open_record
 from workbench.spec import Frozen, LastBlocks, Lora, Slot, Spec
 from workbench.training import distributed, fit, group

@@ -24,9 +24,10 @@ from workbench.build import build
 from workbench.collect import collect
 from workbench.errors import UserError
 from workbench.execute import execute
-from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Protocol, run_id
+from workbench.plan import Budget, Evaluate, Finetune, Inject, Inputs, Protocol, run_id
 from workbench.player import player_of, trained_encoder
 from workbench.publish_encoder import encoder_card, save_encoder
+from workbench.recipes import Expert, Folder
 from workbench.record import Record, collected_folder, open_record
 from workbench.spec import Frozen, Lora, Slot, Spec
 

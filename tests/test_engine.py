@@ -17,7 +17,8 @@ from workbench.collect import collect
 from workbench.engines import local
 from workbench.engines.contract import Event
 from workbench.engines.local import carry_out, default_workers
-from workbench.plan import Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, run_id
+from workbench.plan import Evaluate, Finetune, Inject, Inputs, Plan, run_id
+from workbench.recipes import Expert, Folder
 from workbench.record import collected_folder, find
 from workbench.spec import Frozen, Slot, Spec
 

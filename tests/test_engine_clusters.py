@@ -20,8 +20,9 @@ from processes import alive, children, until
 import workbench.engines
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
+from ablations.runs import Wanted, wanted
 from ablations.screens.study import uncollected
-from ablations.study import Study, Wanted, wanted
+from ablations.study import Study
 from ablations.study_file import read_study
 from workbench.claim import Owner, Watch
 from workbench.engines import local, ray, slurm

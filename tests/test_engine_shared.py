@@ -14,7 +14,8 @@ from processes import alive, children, until
 
 from workbench.engines.contract import Event
 from workbench.engines.local import carry_out
-from workbench.plan import Expert, Finetune, job_id, run_id
+from workbench.plan import Finetune, job_id, run_id
+from workbench.recipes import Expert
 from workbench.record import find
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,8 @@ from conftest import SmallRun
 from workbench.claim import Watch
 from workbench.engines.contract import Event, Order
 from workbench.engines.work import do
-from workbench.plan import Expert, Finetune, job_id, run_id
+from workbench.plan import Finetune, job_id, run_id
+from workbench.recipes import Expert
 from workbench.record import collected_folder, find, is_done
 
 

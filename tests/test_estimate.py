@@ -9,11 +9,11 @@ from conftest import SmallRun
 
 from ablations.beside import TRAINED, beside, frozen, inputs_with, masked
 from ablations.estimate import OTHER_BYTES, estimates
-from ablations.study import wanted
+from ablations.runs import wanted
 from workbench.actions import Actions
 from workbench.count import Cost, training_cost
 from workbench.edits import SetTune, edited
-from workbench.plan import Expert
+from workbench.recipes import Expert
 from workbench.spec import Frozen, LastBlocks, Spec
 from workbench.weights import WEIGHTS
 

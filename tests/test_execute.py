@@ -13,7 +13,7 @@ from demonstrations import episodes, write
 from safetensors.torch import load_file
 
 from ablations.estimate import efforts
-from ablations.study import wanted
+from ablations.runs import wanted
 from workbench.backbones.registry import EMBEDDED
 from workbench.benchmarks.contract import Protocol
 from workbench.build import build
@@ -21,8 +21,9 @@ from workbench.collect import collect
 from workbench.errors import UserError
 from workbench.evaluate import Player
 from workbench.execute import execute
-from workbench.plan import Budget, Evaluate, Expert, Finetune, Folder, Inject, Inputs, Plan, Replay, run_id
+from workbench.plan import Budget, Evaluate, Finetune, Inject, Inputs, Plan, Replay, run_id
 from workbench.player import player_of
+from workbench.recipes import Expert, Folder
 from workbench.record import Record, collected_folder, file_hash, open_record, read_log
 from workbench.spec import SLOTS, Frozen, LastBlocks, Lora, Slot, Spec
 from workbench.training.imitate import Demonstrations

@@ -14,7 +14,8 @@ import torch
 from published_tokens import write_published
 from torch import Tensor, nn
 
-from ablations.study import Study, injection_plan
+from ablations.runs import injection_plan
+from ablations.study import Study
 from workbench.backbones.contract import Backbone, Words
 from workbench.build import build
 from workbench.collect import collect, open_data
@@ -25,8 +26,9 @@ from workbench.objectives.fast import Fast
 from workbench.objectives.fast_tokens import FastTokens
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import build_objective
-from workbench.plan import Budget, Expert, Inject, run_id
+from workbench.plan import Budget, Inject, run_id
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.record import collected_folder, open_record
 from workbench.spec import SLOTS, Frozen, Slot, SlotName, Spec
 from workbench.training.imitate import ActionScale

@@ -13,7 +13,8 @@ from workbench.errors import UserError
 from workbench.fingerprint import contents_of, fingerprint
 from workbench.objectives.facts import spelled, terms
 from workbench.objectives.fast_settings import FastSettings, is_settings, read_settings
-from workbench.plan import Budget, Expert, Inject, run_id
+from workbench.plan import Budget, Inject, run_id
+from workbench.recipes import Expert
 from workbench.spec import Spec
 
 WRITTEN = {

@@ -30,7 +30,8 @@ from workbench.benchmarks.contract import Protocol
 from workbench.collect import collect, open_data
 from workbench.errors import UserError
 from workbench.execute import execute
-from workbench.plan import Budget, Expert, Finetune, Job, Replay, job_id, run_id
+from workbench.plan import Budget, Finetune, Job, Replay, job_id, run_id
+from workbench.recipes import Expert
 from workbench.record import Record, collected_folder, find, open_record
 from workbench.spec import LastBlocks, Slot, Spec
 from workbench.training import fit

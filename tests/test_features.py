@@ -16,8 +16,9 @@ from workbench.build import build
 from workbench.collect import collect
 from workbench.compute import Place, place
 from workbench.execute import execute
-from workbench.plan import Budget, Compute, Expert, Finetune, run_id
+from workbench.plan import Budget, Compute, Finetune, run_id
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.record import NO_CACHE, Record, collected_folder, open_record
 from workbench.spec import Frozen, Slot, Spec
 from workbench.training import features

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ablations.study import Study, wanted
+from ablations.runs import wanted
+from ablations.study import Study
 from workbench.backbones.source import EMBEDDED
 from workbench.build import build
 from workbench.errors import UserError

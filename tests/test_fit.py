@@ -13,7 +13,8 @@ from workbench.augmentation import Augmentation
 from workbench.benchmarks.contract import Protocol
 from workbench.collect import collect
 from workbench.execute import execute
-from workbench.plan import Budget, Expert, Finetune, Inject, Plan, run_id
+from workbench.plan import Budget, Finetune, Inject, Plan, run_id
+from workbench.recipes import Expert
 from workbench.record import Record, collected_folder, open_record, read_log
 from workbench.spec import Frozen, LastBlocks, Lora, Slot, Spec
 from workbench.training import fit

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ablations.estimate import efforts
-from ablations.study import wanted
+from ablations.runs import wanted
 from ablations.study_file import read_study
 from workbench.actions import Actions
 from workbench.backbones.contract import Backbone

@@ -7,7 +7,7 @@ from recorded import record_study
 
 from ablations.arms import Arm
 from ablations.gather import _different_seeds, gather
-from ablations.study import wanted
+from ablations.runs import wanted
 from ablations.study_file import read_study
 from workbench.errors import UserError
 from workbench.record import Record, read_json, write_result

@@ -20,8 +20,9 @@ from ablations.halving.words import planned
 from ablations.report.latex import escaped
 from ablations.report.page import material, page
 from ablations.report.text import WRITERS
+from ablations.runs import Wanted, wanted
 from ablations.screens import study as screen
-from ablations.study import Study, Wanted, wanted
+from ablations.study import Study
 from ablations.study_file import read_study
 from workbench.benchmarks.contract import Protocol
 from workbench.engines.means import Means

@@ -17,8 +17,8 @@ from workbench.data.contract import Frames
 from workbench.data.lerobot import Dataset, open_dataset
 from workbench.data.statistics import Statistics
 from workbench.heads.chunk_mlp import GRIP_WEIGHT, ChunkHead
-from workbench.plan import Expert
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.spec import Spec
 from workbench.training.imitate import ActionScale, Batch, Demonstrations, imitation_loss
 

@@ -11,7 +11,7 @@ from recorded import record_study
 
 from ablations.bottleneck import ArmRecord, SlotFact, bottleneck
 from ablations.gather import gather
-from ablations.study import wanted
+from ablations.runs import wanted
 from ablations.study_file import read_study
 from ablations.table import Figure, InjectionRow, Table
 from ablations.taught import stages_of

@@ -83,7 +83,7 @@ def test_a_planted_wrong_import_is_caught(module: str, source: str):
 def test_what_plans_and_parses_loads_no_heavy_library():
     script = "; ".join(
         ["import sys", *(f"import {module}" for module in WITHOUT_TORCH)]
-        + ["from ablations.study import wanted", "from ablations.study_file import read_study"]
+        + ["from ablations.runs import wanted", "from ablations.study_file import read_study"]
         + ["assert wanted(read_study('smoke'))"]
         + [f"print([name for name in {HEAVY} if name in sys.modules])"]
     )

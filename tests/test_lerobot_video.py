@@ -16,7 +16,7 @@ from PIL import Image
 from workbench.collect import open_data, resolved
 from workbench.data.lerobot import open_dataset
 from workbench.errors import UserError
-from workbench.plan import Folder
+from workbench.recipes import Folder
 
 WRITERS = {"v2.1": write_v21, "v3.0": write_v30}
 LAST_VIDEO = {

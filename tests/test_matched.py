@@ -13,7 +13,8 @@ from conftest import SmallRun
 from ablations.arms import Arm
 from ablations.gather import gather
 from ablations.matched import as_large, ranks, trained, with_rank
-from ablations.study import Study, arm_runs, wanted
+from ablations.runs import arm_runs, wanted
+from ablations.study import Study
 from ablations.study_file import read_study
 from workbench.actions import Actions
 from workbench.edits import SetTune, edited

@@ -16,7 +16,7 @@ from test_slots import folder  # noqa: F401  # a fixture
 from torch.autograd.graph import saved_tensors_hooks
 
 from ablations.estimate import efforts
-from ablations.study import wanted
+from ablations.runs import wanted
 from workbench.actions import Actions
 from workbench.backbones.contract import Words
 from workbench.benchmarks.contract import Protocol

@@ -16,7 +16,8 @@ from workbench.data.formats import open_any
 from workbench.errors import UserError
 from workbench.evaluate import play_expert
 from workbench.execute import execute
-from workbench.plan import Budget, Expert, Finetune, Folder, actions_of, run_id
+from workbench.plan import Budget, Finetune, run_id
+from workbench.recipes import Expert, Folder, actions_of
 from workbench.record import collected_folder, open_record
 from workbench.spec import Frozen, Slot, Spec
 from workbench.training.imitate import ActionScale

@@ -32,8 +32,9 @@ from workbench.objectives.other_domain import (
 from workbench.objectives.registry import build_objective
 from workbench.objectives.rows import OBJECTIVES
 from workbench.objectives.sham import Sham
-from workbench.plan import Budget, Expert, Inject, run_id
+from workbench.plan import Budget, Inject, run_id
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.record import Record, collected_folder, open_record
 from workbench.spec import SLOTS, Frozen, Full, Slot, Spec
 from workbench.training.imitate import ActionScale, imitation_loss

@@ -18,8 +18,9 @@ from workbench.objectives.facts import Term, facts, spelled, terms
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import build_objective
 from workbench.objectives.rows import OBJECTIVES, Facts
-from workbench.plan import Budget, Expert, Inject, run_id
+from workbench.plan import Budget, Inject, run_id
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.record import collected_folder
 from workbench.spec import SLOTS, Frozen, Full, LastBlocks, Lora, Slot, Spec, Tune
 from workbench.training.adapt import adapt

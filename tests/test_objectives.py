@@ -22,8 +22,9 @@ from workbench.objectives.facts import facts
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import BUILDERS
 from workbench.objectives.rows import OBJECTIVES
-from workbench.plan import Budget, Expert, Inject, needs, run_id
+from workbench.plan import Budget, Inject, needs, run_id
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.record import collected_folder, open_record
 from workbench.screens.objective import list_objectives
 from workbench.spec import SLOTS, Frozen, Slot, Spec

@@ -15,8 +15,9 @@ from workbench.objectives.contract import Given, Objective, Sum
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import build_objective
 from workbench.objectives.rows import OBJECTIVES, Facts
-from workbench.plan import Budget, Expert
+from workbench.plan import Budget
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.spec import SLOTS, Spec
 from workbench.training.imitate import ActionScale
 from workbench.training.train import train

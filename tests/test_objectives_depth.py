@@ -25,8 +25,9 @@ from workbench.objectives.depth import FLOOR, Depth
 from workbench.objectives.distillation import COSINE, SMOOTH_L1, Distillation, normalised
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import build_objective
-from workbench.plan import Budget, Expert
+from workbench.plan import Budget
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.scene import DEPTH, DEPTH_SIDE
 from workbench.spec import SLOTS, Spec
 from workbench.training.imitate import ActionScale

@@ -16,9 +16,10 @@ from workbench.data.lerobot import open_dataset
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.questions import known_of, pictures, turns_about
 from workbench.objectives.turn import turn_loss
-from workbench.plan import Budget, Expert
+from workbench.plan import Budget
 from workbench.policy import Policy
 from workbench.pretraining.questions import BINS
+from workbench.recipes import Expert
 from workbench.skills.contract import Turn
 from workbench.spec import Spec
 from workbench.training.imitate import ActionScale

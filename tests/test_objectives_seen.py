@@ -31,8 +31,9 @@ from workbench.objectives.self_distillation import (
     SelfDistillation,
     view,
 )
-from workbench.plan import Budget, Expert
+from workbench.plan import Budget
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.spec import Spec
 from workbench.training.adapt import adapt
 from workbench.training.imitate import ActionScale

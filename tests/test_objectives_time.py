@@ -21,8 +21,9 @@ from workbench.objectives.inverse_dynamics import GAP
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.registry import build_objective
 from workbench.objectives.time_contrastive import FAR, NEAR, TEMPERATURE
-from workbench.plan import Budget, Expert
+from workbench.plan import Budget
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.spec import SLOTS, Spec
 from workbench.training.imitate import ActionScale
 from workbench.training.train import train

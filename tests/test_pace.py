@@ -11,8 +11,9 @@ from conftest import SmallRun
 
 from ablations.gather import gather
 from ablations.pace import paces, trainings
+from ablations.runs import wanted
 from ablations.screens.pace import as_toml
-from ablations.study import Study, wanted
+from ablations.study import Study
 from ablations.study_file import read_study
 from workbench.errors import UserError
 from workbench.execute import execute

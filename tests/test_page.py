@@ -19,8 +19,8 @@ from ablations.report.page_films import films
 from ablations.report.page_plots import forest, place, recoveries
 from ablations.report.page_tables import injections_sheets, slots_sheet
 from ablations.report.whiskers import Axis
+from ablations.runs import wanted
 from ablations.screens.report import write_report
-from ablations.study import wanted
 from ablations.study_file import read_study
 from workbench.errors import UserError
 from workbench.record import find

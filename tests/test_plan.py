@@ -6,20 +6,8 @@ from pydantic import TypeAdapter, ValidationError
 from workbench import plan as plans
 from workbench.augmentation import Augmentation
 from workbench.benchmarks.contract import Protocol, Start
-from workbench.plan import (
-    RESULTS_VERSION,
-    Budget,
-    Compute,
-    Evaluate,
-    Expert,
-    Finetune,
-    Folder,
-    Inject,
-    Inputs,
-    Plan,
-    needs,
-    run_id,
-)
+from workbench.plan import RESULTS_VERSION, Budget, Compute, Evaluate, Finetune, Inject, Inputs, Plan, needs, run_id
+from workbench.recipes import Expert, Folder
 from workbench.spec import Frozen, Lora, Slot, Spec, Value, digest
 
 BASE = Finetune(spec=Spec(), data=Expert(tasks=("reach",)), budget=Budget(), protocol=Protocol(tasks=("reach",)))

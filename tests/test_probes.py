@@ -17,7 +17,7 @@ from workbench.backbones.registry import load_backbone
 from workbench.benchmarks.contract import Protocol
 from workbench.collect import collect
 from workbench.execute import execute
-from workbench.plan import Budget, Expert, Finetune, Folder, Inject, run_id
+from workbench.plan import Budget, Finetune, Inject, run_id
 from workbench.player import trained_encoder
 from workbench.probes.correlation import ENOUGH, rank_correlation
 from workbench.probes.layers import READ, blocks, layers
@@ -28,6 +28,7 @@ from workbench.probes.retention import Base, base_of, open_base, probe_encoder, 
 from workbench.probes.sheet import Kind, Row, unranked
 from workbench.probes.similarity import Comparison, linear_cka, mean_cosine
 from workbench.probes.success import Success, frozen_success
+from workbench.recipes import Expert, Folder
 from workbench.record import collected_folder, open_record, read_json, write_json, write_result
 from workbench.spec import Frozen, Full, Slot, Spec
 

@@ -23,10 +23,11 @@ from workbench.errors import UserError
 from workbench.evaluate import Played, Player, _seat, in_manifest_order
 from workbench.execute import execute
 from workbench.interventions import Interventions
-from workbench.plan import Evaluate, Expert, Finetune, Inputs, run_id
+from workbench.plan import Evaluate, Finetune, Inputs, run_id
 from workbench.player import player_of
 from workbench.proprioception import Proprioception
 from workbench.publish import load_policy, policy_digest, save_policy
+from workbench.recipes import Expert
 from workbench.record import Record, collected_folder, open_record
 from workbench.restarts import play
 from workbench.serving.door import Door

@@ -13,14 +13,16 @@ from ablations.beside import as_toml, without
 from ablations.bottleneck import StudyRecord, bottleneck
 from ablations.gather import gather
 from ablations.roles import Part, Role, described, role_of
-from ablations.study import Study, injection_plan, wanted
+from ablations.runs import injection_plan, wanted
+from ablations.study import Study
 from ablations.study_file import read_study
 from workbench.benchmarks.rules import rules_of
 from workbench.data.contract import Episode
 from workbench.data.lerobot_write import write_dataset
 from workbench.edits import NoProprioception, edited
 from workbench.errors import UserError
-from workbench.plan import Budget, Evaluate, Expert, Finetune, Inject, Inputs, run_id
+from workbench.plan import Budget, Evaluate, Finetune, Inject, Inputs, run_id
+from workbench.recipes import Expert
 from workbench.spec import Spec
 
 FELT = "base.proprioception=true"

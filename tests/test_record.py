@@ -10,10 +10,12 @@ from torch import nn
 
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
-from ablations.study import Study, wanted
+from ablations.runs import wanted
+from ablations.study import Study
 from workbench.errors import NotFinite, UserError
 from workbench.execute import execute
-from workbench.plan import Budget, Evaluate, Expert, Finetune, run_id
+from workbench.plan import Budget, Evaluate, Finetune, run_id
+from workbench.recipes import Expert
 from workbench.record import (
     Record,
     begin,

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from workbench.cli import app
 from workbench.errors import UserError
-from workbench.plan import Evaluate, Expert, Inputs, run_id
+from workbench.plan import Evaluate, Inputs, run_id
+from workbench.recipes import Expert
 from workbench.record import collected_folder, write_result
 from workbench.reproduce import reproduce
 

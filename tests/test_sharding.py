@@ -28,8 +28,9 @@ from workbench.engines.means import Means
 from workbench.engines.registry import engine
 from workbench.errors import UserError
 from workbench.launch import launched
-from workbench.plan import Compute, Expert, Finetune, Inject, run_id
+from workbench.plan import Compute, Finetune, Inject, run_id
 from workbench.player import player_of
+from workbench.recipes import Expert
 from workbench.record import collected_folder, open_record
 from workbench.spec import Spec
 from workbench.training import distributed

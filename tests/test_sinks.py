@@ -20,7 +20,7 @@ from recorded import record_study
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ablations.logged import logged
-from ablations.study import wanted
+from ablations.runs import wanted
 from ablations.study_file import read_study
 from workbench.record import file_hash
 from workbench.sinks.contract import Logged, Sink

@@ -18,7 +18,8 @@ from workbench.execute import execute
 from workbench.fingerprint import contents_of
 from workbench.objectives.facts import facts
 from workbench.objectives.turn import turn_scores
-from workbench.plan import Budget, Expert, Inject, run_id
+from workbench.plan import Budget, Inject, run_id
+from workbench.recipes import Expert
 from workbench.record import collected_folder, open_record
 from workbench.skills.files import read_questions
 from workbench.spec import Frozen, Slot, Spec

@@ -9,16 +9,18 @@ from typer.testing import CliRunner
 
 from ablations.bottleneck import bottleneck
 from ablations.gather import gather
+from ablations.runs import wanted
 from ablations.screens.beside import Asked
 from ablations.screens.skills import show_skills, write_scatter
 from ablations.skills import SkillRow, correlation, finetunings, held_out, skill_rows, skills_study
-from ablations.study import Study, wanted
+from ablations.study import Study
 from ablations.study_file import read_study
 from ablations.table import Figure
 from workbench.cli import app
 from workbench.engines.means import Means
 from workbench.errors import UserError
-from workbench.plan import Expert, Finetune, Folder, Inject, needs
+from workbench.plan import Finetune, Inject, needs
+from workbench.recipes import Expert, Folder
 from workbench.skills.facts import SKILLS
 from workbench.skills.scores import Scores
 from workbench.spec import SLOTS, Frozen

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from test_adapt import batches, bits
 from tiny_vlms import make
 
-from ablations.study import Study, Wanted, wanted
+from ablations.runs import Wanted, wanted
+from ablations.study import Study
 from ablations.study_file import read_study
 from workbench.backbones.contract import Backbone
 from workbench.build import build
@@ -19,9 +20,10 @@ from workbench.collect import collect
 from workbench.engines.local import carry_out
 from workbench.errors import UserError
 from workbench.execute import execute
-from workbench.plan import Budget, Compute, Expert, Finetune, Inject, needs, run_id
+from workbench.plan import Budget, Compute, Finetune, Inject, needs, run_id
 from workbench.player import player_of, trained_encoder
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.record import begin, collected_folder, open_record, write_json
 from workbench.spec import SLOTS, Frozen, Lora, Slot, SlotName, Spec, Tune
 from workbench.stages import keep_adapters

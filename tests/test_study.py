@@ -11,14 +11,16 @@ from conftest import SmallRun
 from pydantic import ValidationError
 from tables import RULES
 
-from ablations.study import Study, wanted
+from ablations.runs import wanted
+from ablations.study import Study
 from ablations.study_file import CONFIGS, read_study, ready_made
 from workbench.collect import open_data
 from workbench.data.lerobot import open_dataset
 from workbench.edits import Reinit, Replace, SetRate, SetTune
 from workbench.errors import UserError
 from workbench.names import check_names
-from workbench.plan import Evaluate, Expert, Finetune, Folder, Inject, run_id
+from workbench.plan import Evaluate, Finetune, Inject, run_id
+from workbench.recipes import Expert, Folder
 from workbench.record import collected_folder
 from workbench.spec import SLOTS, Frozen, Slot, Spec
 

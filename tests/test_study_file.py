@@ -7,7 +7,7 @@ import pytest
 from ablations.study_file import CONFIGS, read_study
 from workbench.benchmarks.contract import Protocol
 from workbench.errors import UserError
-from workbench.plan import Folder
+from workbench.recipes import Folder
 
 BASE = (CONFIGS / "smoke.toml").read_text()
 

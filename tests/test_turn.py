@@ -23,8 +23,9 @@ from workbench.objectives.questions import known_of, pictures, turns_about
 from workbench.objectives.registry import build_objective
 from workbench.objectives.rows import SAID
 from workbench.objectives.turn import asked, own_head, turn_loss, turn_scores
-from workbench.plan import Budget, Expert
+from workbench.plan import Budget
 from workbench.policy import Policy
+from workbench.recipes import Expert
 from workbench.spec import SLOTS, Spec
 from workbench.training.adapt import adapt
 from workbench.training.imitate import ActionScale

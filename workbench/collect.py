@@ -14,7 +14,7 @@ from workbench.data.formats import open_any
 from workbench.data.lerobot import open_dataset
 from workbench.data.lerobot_write import write_dataset
 from workbench.errors import UserError
-from workbench.plan import Data, Expert, Folder
+from workbench.recipes import Data, Expert, Folder
 from workbench.record import collected_folder
 
 DIGEST = "digest.txt"

@@ -5,7 +5,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from workbench.errors import UserError
-from workbench.plan import Data, Evaluate, Expert, Finetune, Inject, Plan, Replay, needs
+from workbench.plan import Evaluate, Finetune, Inject, Plan, Replay, needs
+from workbench.recipes import Data, Expert
 from workbench.record import open_record
 
 

@@ -14,8 +14,9 @@ from workbench.compute import place
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 from workbench.evaluate import Player
-from workbench.plan import Compute, Evaluate, Finetune, Inject, Replay, actions_of
+from workbench.plan import Compute, Evaluate, Finetune, Inject, Replay
 from workbench.proprioception import proprioception_of
+from workbench.recipes import actions_of
 from workbench.record import Record
 from workbench.spec import Spec, with_random_weights
 from workbench.training.adapt import adapt

@@ -21,8 +21,9 @@ from workbench.benchmarks.contract import Protocol
 from workbench.data.statistics import Statistics
 from workbench.errors import UserError
 from workbench.evaluate import Player
-from workbench.plan import Compute, Finetune, Inject, Inputs, actions_of
+from workbench.plan import Compute, Finetune, Inject, Inputs
 from workbench.player import revive, training_plan
+from workbench.recipes import actions_of
 from workbench.record import Record, file_hash, moved_bits, write_json
 from workbench.spec import Spec, Value, digest
 from workbench.training.imitate import ActionScale

@@ -9,9 +9,10 @@ from encoders.hub import FILE
 from encoders.loading import loading
 from workbench.errors import UserError, encoder_errors
 from workbench.objectives.facts import facts
-from workbench.plan import Data, Finetune, Folder, Inject, Inputs
+from workbench.plan import Finetune, Inject, Inputs
 from workbench.player import trained_encoder, training_plan
 from workbench.publish import ledger_lines, new_folder
+from workbench.recipes import Data, Folder
 from workbench.record import Record, read_json
 from workbench.spec import Value
 

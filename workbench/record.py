@@ -13,7 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from workbench.benchmarks.contract import Outcome
 from workbench.errors import UserError
-from workbench.plan import Expert, Inject, Job, Plan, job_id, run_id
+from workbench.plan import Inject, Job, Plan, job_id, run_id
+from workbench.recipes import Expert
 
 EPISODES = "episodes.jsonl"
 LEDGER = "ledger.json"

@@ -13,8 +13,9 @@ from workbench.benchmarks.contract import Outcome
 from workbench.collect import collect
 from workbench.errors import UserError
 from workbench.execute import Report, execute
-from workbench.plan import Expert, Finetune, Inject
+from workbench.plan import Finetune, Inject
 from workbench.provenance import machine
+from workbench.recipes import Expert
 from workbench.record import FEATURES, Record, collected_folder, is_done, open_record
 
 HASHED = 16

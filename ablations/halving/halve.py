@@ -14,8 +14,9 @@ import numpy as np
 
 from ablations.arms import Arm
 from ablations.halving.rungs import FEWEST, RUNGS, SEED, Rung, Score, better_half, by_arm, half
+from ablations.runs import Wanted, arm_runs, wanted
 from ablations.stages import INJECTION, spec_of
-from ablations.study import Study, Wanted, arm_runs, wanted
+from ablations.study import Study
 from workbench.objectives.facts import facts
 from workbench.plan import Finetune, Inject, Inputs, run_id
 from workbench.record import find

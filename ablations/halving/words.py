@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from ablations.halving.halve import Ahead, Decided, Halving, ahead
 from ablations.halving.rungs import FEWEST, RUNGS, Score
 from ablations.notation import plural
-from ablations.study import Study, Wanted
+from ablations.runs import Wanted
+from ablations.study import Study
 
 METHOD = "Successive halving (arXiv:1502.07943)"
 

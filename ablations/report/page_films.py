@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.curves import label
-from ablations.study import Wanted
+from ablations.runs import Wanted
 from workbench.benchmarks.contract import Outcome
 from workbench.plan import Inject
 from workbench.record import Record

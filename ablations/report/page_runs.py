@@ -8,7 +8,8 @@ from typing import Any
 from ablations.notation import duration
 from ablations.report.columns import FAILED, NOT_RUN
 from ablations.report.page_tables import Cell, Sheet
-from ablations.study import TRAINING, Study, Wanted
+from ablations.runs import TRAINING, Wanted
+from ablations.study import Study
 from ablations.table import Table
 from workbench.plan import Evaluate, Replay
 from workbench.record import Record, moved_bits

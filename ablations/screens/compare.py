@@ -10,8 +10,9 @@ from ablations.bottleneck import bottleneck
 from ablations.compare import REFERENCE, Comparison, EncoderRow, Start, arm_name, comparing
 from ablations.gather import gather
 from ablations.report.comparison import WRITERS, print_comparison
+from ablations.runs import wanted
 from ablations.screens.study import make_missing
-from ablations.study import Study, wanted
+from ablations.study import Study
 from ablations.study_file import read_study
 from encoders.contract import Encoder
 from encoders.cost import BATCH, flops, images_per_second
@@ -22,7 +23,7 @@ from workbench.count import trainable_parameters
 from workbench.edits import edited
 from workbench.engines.means import Means
 from workbench.errors import UserError, encoder_errors
-from workbench.plan import actions_of
+from workbench.recipes import actions_of
 from workbench.record import find
 from workbench.screens.console import console, stage, told_aside
 

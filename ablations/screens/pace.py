@@ -14,7 +14,8 @@ from ablations.study import Study
 from ablations.study_file import read_study
 from workbench.engines.means import Means
 from workbench.engines.registry import engine
-from workbench.plan import Expert, Finetune
+from workbench.plan import Finetune
+from workbench.recipes import Expert
 from workbench.record import is_done
 from workbench.screens.console import console, stage, told_aside
 from workbench.stopping import stopped_in_a_sentence

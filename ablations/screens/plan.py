@@ -13,9 +13,10 @@ from rich.table import Table
 from ablations.halving.halve import halved, runs_of
 from ablations.halving.words import planned
 from ablations.notation import ABSENT
-from ablations.study import Wanted
+from ablations.runs import Wanted
 from ablations.study_file import read_study, study_path
-from workbench.plan import Evaluate, Finetune, Inject, actions_of
+from workbench.plan import Evaluate, Finetune, Inject
+from workbench.recipes import actions_of
 from workbench.record import find
 from workbench.screens.console import console
 

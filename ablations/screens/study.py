@@ -13,15 +13,17 @@ from ablations.halving.halve import halved, runs_of
 from ablations.halving.words import decided, waiting
 from ablations.logged import log_study
 from ablations.notation import plural
+from ablations.runs import Wanted, wanted
 from ablations.statistics.cell import Cells
-from ablations.study import Study, Wanted, wanted
+from ablations.study import Study
 from ablations.study_file import read_study
 from ablations.table import Table
 from workbench.engines.contract import Engine, Event
 from workbench.engines.means import Means
 from workbench.engines.registry import engine
 from workbench.errors import UserError
-from workbench.plan import Evaluate, Expert, Finetune, Inject, Job, Replay, actions_of, job_id
+from workbench.plan import Evaluate, Finetune, Inject, Job, Replay, job_id
+from workbench.recipes import Expert, actions_of
 from workbench.record import find, is_done
 from workbench.screens.console import console, ledger_table, stage, told_aside
 from workbench.sinks.names import SinkName

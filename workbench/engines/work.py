@@ -9,7 +9,8 @@ from pathlib import Path
 from workbench.claim import Taken, claimed
 from workbench.engines.contract import Event, Order
 from workbench.errors import UserError
-from workbench.plan import Expert, Job
+from workbench.plan import Job
+from workbench.recipes import Expert
 from workbench.record import collected_folder, is_done
 
 

@@ -10,8 +10,8 @@ from workbench.collect import collect, open_data
 from workbench.data.contract import Frames
 from workbench.data.lerobot import Dataset, open_dataset
 from workbench.errors import UserError
-from workbench.plan import Data, Expert, kept_aside
 from workbench.probes.linear import Parts, Target, split
+from workbench.recipes import Data, Expert, kept_aside
 from workbench.record import collected_folder
 from workbench.scene import COLOURS, DEPTH, THINGS, Scenes, read_scenes
 

@@ -8,12 +8,13 @@ from typing import Literal
 import numpy as np
 
 from workbench.errors import UserError, unknown
-from workbench.plan import Data, Inject
+from workbench.plan import Inject
 from workbench.player import trained_encoder, training_plan
 from workbench.probes.correlation import ENOUGH, Correlation, rank_correlation
 from workbench.probes.material import Material, gather, probed_data
 from workbench.probes.retention import Probed, Retention, base_of, open_base, probe_encoder, retention
 from workbench.probes.success import Success, frozen_success, own_success
+from workbench.recipes import Data
 from workbench.record import Record, open_record
 from workbench.screens.console import Tell
 from workbench.spec import digest

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 
 from workbench.errors import UserError
-from workbench.plan import Expert
+from workbench.recipes import Expert
 from workbench.record import moved_bits
 
 console = Console()

@@ -12,8 +12,9 @@ from workbench.compute import place
 from workbench.data.contract import Frames
 from workbench.objectives.questions import pictures, turns_about
 from workbench.objectives.turn import own_head, turn_scores
-from workbench.plan import Inject, actions_of
+from workbench.plan import Inject
 from workbench.policy import Policy
+from workbench.recipes import actions_of
 from workbench.scene import read_scenes
 from workbench.skills.contract import Known
 from workbench.skills.places import levels, places

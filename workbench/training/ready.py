@@ -13,9 +13,10 @@ from workbench.compute import Place, place
 from workbench.data.dataset import Dataset
 from workbench.errors import UserError
 from workbench.interventions import for_training
-from workbench.plan import Finetune, Inject, Inputs, actions_of
+from workbench.plan import Finetune, Inject, Inputs
 from workbench.policy import Policy
 from workbench.proprioception import Proprioception, proprioception_of
+from workbench.recipes import actions_of
 from workbench.stages import keep_adapters
 from workbench.training.adapt import adapt
 from workbench.training.features import Features, open_features

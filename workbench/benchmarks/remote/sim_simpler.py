@@ -104,7 +104,8 @@ class Row:
             self.close()
             self.env, self.scene = bridge(self.task) if self.task in BRIDGE else google(*scene), scene
         options = {"obj_init_options": {"episode_id": state}} if self.task in BRIDGE else on_spot(state % len(SPOTS))
-        self.seen, _ = self.env.reset(options=options)
+        anew = {"reconfigure": True}  # else the solver remembers what was played before: its evaluator makes all anew
+        self.seen, _ = self.env.reset(options={**options, **anew})
         return self.sentence()
 
     def step(self, action: np.ndarray) -> tuple[bool, list[bool]]:
