@@ -1,5 +1,6 @@
 """Simulators in processes of their own, as tests need them."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -7,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 from workbench.benchmarks.contract import Protocol, Start
 from workbench.benchmarks.remote.client import RemoteEnv
 from workbench.benchmarks.remote.peer import SERVER, TOKEN
-from workbench.benchmarks.remote.simulators import Simulator
+from workbench.benchmarks.remote.simulators import SIMULATORS, Simulator
 
 HERE = Path(__file__).parent
 TABLETOP = Simulator("tabletop", HERE / "sim_tabletop.py", "the workbench", rows=2, patience=20.0)
@@ -23,6 +25,16 @@ os.environ[TABLETOP.python_variable] = os.environ[TINY.python_variable] = sys.ex
 
 def start(initial_state: int) -> Start:
     return Start("reach", initial_state, 1)
+
+
+def adapter(world: str) -> ModuleType:
+    """The file that a world's Python would run, here: it imports no simulator before it plays."""
+    path = SIMULATORS[world].adapter
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @contextmanager

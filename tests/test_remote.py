@@ -1,20 +1,17 @@
 """The same episodes, played in this process and over the line by others, are the same bit for bit."""
 
-import importlib.util
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from types import ModuleType
 
 import numpy as np
 import pytest
 from processes import alive, until
-from remote import TABLETOP, TINY, start, tiny
+from remote import TABLETOP, TINY, adapter, start, tiny
 
 from workbench import evaluate
 from workbench.benchmarks.contract import Protocol, Start
 from workbench.benchmarks.env import BenchmarkEnv
 from workbench.benchmarks.remote.client import RemoteEnv
-from workbench.benchmarks.remote.simulators import SIMULATORS
 from workbench.benchmarks.rules import rules_of
 from workbench.benchmarks.tabletop.env import TabletopVectorEnv
 from workbench.errors import UserError
@@ -166,19 +163,12 @@ def test_wrong_and_paraphrased_instructions_are_those_of_the_rules_or_refused():
             env.paraphrased(Start("chain", 0, 1))
 
 
-def adapter(world: str) -> ModuleType:
-    path = SIMULATORS[world].adapter
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("benchmark", ["calvin-abc-d", "simpler-bridge", "simpler-fractal", "maniskill-tabletop"])
+@pytest.mark.parametrize(
+    "benchmark", ["calvin-abc-d", "simpler-bridge", "simpler-fractal", "maniskill-tabletop", "libero-plus"]
+)
 def test_an_adapter_goes_by_the_rules_that_are_in_the_protocol_files(benchmark: str):
     rules = rules_of(benchmark)
     assert adapter(rules.world).Simulator.PLAYS[benchmark] == rules.digest()
     protocol = Protocol(benchmark=benchmark)
-    assert len(protocol.manifest()) == rules.initial_states * len(rules.tasks)
+    assert len(protocol.manifest()) == (sum(rules.states.values()) or rules.initial_states * len(rules.tasks))
     assert asdict(protocol.manifest()[0]).keys() == {"task", "initial_state", "seed"}

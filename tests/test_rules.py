@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from workbench.benchmarks.contract import TABLETOP_RULES, Protocol
 from workbench.benchmarks.rules import FILES, Rules, benchmarks, camera_size, rules_of
 from workbench.errors import UserError
-from workbench.plan import Expert, Folder, actions_of
+from workbench.recipes import Expert, Folder, actions_of
 
 TABLETOP = rules_of("tabletop-v1")
 
@@ -19,7 +19,8 @@ def test_every_benchmark_can_be_played_as_it_is_published_without_its_simulator(
     protocol = Protocol(benchmark=name)
     assert protocol.tasks == rules.tasks and protocol.initial_states == rules.initial_states
     assert protocol.camera == rules.cameras[0] and protocol.render == rules.renders[0]
-    assert len(protocol.manifest()) == len(rules.tasks) * rules.initial_states
+    states = sum(rules.states.values()) or len(rules.tasks) * rules.initial_states
+    assert len(protocol.manifest()) == states
     assert "http" in rules.source or rules.world == "tabletop"
     assert rules.action_form.width == len(rules.actions)
     assert Protocol.model_validate_json(protocol.model_dump_json()) == protocol
@@ -55,6 +56,8 @@ def test_where_rules_are_published_and_how_they_are_installed_is_no_rule():
         ({"horizon": 3}, "Extra inputs"),
         ({"fps": 0}, "greater than 0"),
         ({"misnamed": {"reach": "touch another"}}, "one for each task"),
+        ({"states": {"reach": 1}}, "for each task or for none"),
+        ({"states": dict.fromkeys(TABLETOP.tasks, 1)}, "initial_states is the most"),
         ({"paraphrases": False, "paraphrased": dict.fromkeys(TABLETOP.tasks, "go")}, "need their switch"),
     ],
 )

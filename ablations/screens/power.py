@@ -92,7 +92,8 @@ def _freezing(study: Study) -> tuple[int, Design]:
             "Add arms, or ask for another study, such as demo."
         )
     seeds = min(len(arm.seeds or study.seeds) for arm in (*trained, *arms.values()))
-    return len(arms), Design(seeds, study.protocol.initial_states, len(study.protocol.tasks))
+    tasks = len(study.protocol.tasks)
+    return len(arms), Design(seeds, len(study.protocol.manifest()) // tasks, tasks)
 
 
 def _freezes(study: Study, arm: Arm, slot: SlotName) -> bool:

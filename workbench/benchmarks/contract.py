@@ -29,10 +29,10 @@ class Start:
 class Protocol(Value):
     """How success is measured. Its digest is in every record; figures of different protocols are never compared.
 
-    `initial_states` episodes are played per task; `n_action_steps` actions of each predicted chunk are executed. What
-    is not given is as the benchmark's rules have it: all tasks, its number of initial states, its first camera and
-    render mode. After `horizon` control steps an episode is given up, or after as many as the rules have, if they have
-    fewer. `rules` is the digest of the rules themselves.
+    `initial_states` episodes are played per task, or as many as it has; `n_action_steps` actions of each predicted
+    chunk are executed. What is not given is as the benchmark's rules have it: all tasks, its number of initial states,
+    its first camera and render mode. After `horizon` control steps an episode is given up, or after as many as the
+    rules have, if they have fewer. `rules` is the digest of the rules themselves.
     """
 
     benchmark: str = TABLETOP
@@ -67,8 +67,8 @@ class Protocol(Value):
 
     def manifest(self) -> tuple[Start, ...]:
         """Every episode to be played, in the order in which outcomes are stored."""
-        seed = SPLIT_SEEDS[self.split]
-        return tuple(Start(task, i, seed) for task in self.tasks for i in range(self.initial_states))
+        seed, wanted, states = SPLIT_SEEDS[self.split], self.initial_states, rules_of(self.benchmark).states
+        return tuple(Start(task, i, seed) for task in self.tasks for i in range(min(wanted, states.get(task, wanted))))
 
     def manifest_digest(self) -> str:
         return digest({"protocol": self.model_dump(mode="json"), "starts": [asdict(s) for s in self.manifest()]})

@@ -12,6 +12,7 @@ import numpy as np
 
 from workbench.benchmarks.contract import Protocol
 from workbench.benchmarks.machine import Check, core, extra, installed_requirements
+from workbench.benchmarks.remote.simulators import SIMULATORS
 from workbench.benchmarks.rules import Rules, benchmarks, rules_of
 from workbench.errors import UserError
 
@@ -75,7 +76,7 @@ def outside(world: str, environment: Mapping[str, str]) -> Check:
     )
     if servers := environment.get(server):
         return Check(named, True, f"servers at {servers}")
-    remedy = f"Install the simulator in an environment of its own, and set {variable} to that environment's python."
+    remedy = f"Make an environment with {SIMULATORS[world].needs}, and set {variable} to its python."
     if not (given := environment.get(variable)):
         return Check(named, False, f"{variable} is not set", remedy)
     say = [given, "-c", "import platform; print(platform.python_version())"]

@@ -24,7 +24,7 @@ def open_env(protocol: Protocol, count: int) -> BenchmarkEnv:
             from workbench.benchmarks.libero.env import LiberoEnv
 
             return LiberoEnv(protocol, count)
-        case "calvin" | "simpler" | "maniskill":
+        case "calvin" | "simpler" | "maniskill" | "libero_plus":
             from workbench.benchmarks.remote.client import RemoteEnv
             from workbench.benchmarks.remote.simulators import SIMULATORS
 

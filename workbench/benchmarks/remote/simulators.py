@@ -57,11 +57,16 @@ def _simulator(world: str, needs: str, rows: int) -> Simulator:
     return Simulator(world, HERE / f"sim_{world}.py", needs, rows)
 
 
+PLUS = (
+    "github.com/sylvestf/LIBERO-plus at 4976dc3 with its extra_requirements.txt and the packages of docs/libero.md, "
+    "libmagickwand, and the assets.zip of huggingface.co/datasets/Sylvest/LIBERO-plus unpacked in its libero/libero"
+)
 SIMULATORS = {
     one.world: one
     for one in (
         _simulator("calvin", "Python 3.8, calvin_env and calvin_agent as github.com/mees/calvin installs them", rows=1),
         _simulator("simpler", "Python 3.10, SimplerEnv and its ManiSkill2_real2sim with their data", rows=4),
         _simulator("maniskill", "Python 3.10 or newer and mani_skill 3 (pip install mani_skill)", rows=4),
+        _simulator("libero_plus", f"Python 3.8 to 3.11 and {PLUS}", rows=4),
     )
 }
