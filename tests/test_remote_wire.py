@@ -182,7 +182,7 @@ class fake:
         self.door.close()
 
 
-STANDALONE = sorted([FOLDER / "wire.py", FOLDER / "server.py", *FOLDER.glob("sim_*.py")])
+STANDALONE = sorted([FOLDER / "wire.py", FOLDER / "server.py", *FOLDER.glob("sim_*.py"), *FOLDER.glob("*_expert.py")])
 
 
 @pytest.mark.parametrize("path", STANDALONE, ids=lambda path: path.stem)
@@ -192,8 +192,8 @@ def test_what_runs_in_a_simulators_python_is_python_3_8_and_needs_numpy_alone(pa
     modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     standard = set(
         (
-            "__future__ collections concurrent.futures dataclasses fcntl functools hashlib hmac importlib "
-            "importlib.util json math multiprocessing os pathlib signal socket struct sys threading time "
+            "__future__ collections collections.abc concurrent.futures dataclasses fcntl functools hashlib hmac importlib "
+            "importlib.util itertools json math multiprocessing os pathlib re signal socket struct sys threading time "
             "traceback typing "
         ).split()
     )
