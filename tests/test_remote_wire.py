@@ -192,9 +192,9 @@ def test_what_runs_in_a_simulators_python_is_python_3_8_and_needs_numpy_alone(pa
     modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     standard = set(
         (
-            "__future__ collections collections.abc concurrent.futures dataclasses fcntl functools hashlib hmac importlib "
-            "importlib.util itertools json math multiprocessing os pathlib re signal socket struct sys threading time "
-            "traceback typing "
+            "__future__ collections collections.abc concurrent.futures dataclasses fcntl functools hashlib hmac "
+            "importlib importlib.util itertools json math multiprocessing os pathlib re signal socket struct sys "
+            "threading time traceback typing "
         ).split()
     )
     assert modules <= standard | {"numpy", "wire"}

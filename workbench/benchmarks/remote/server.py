@@ -48,6 +48,8 @@ SHORTEST_TOKEN = 16
 GREETING = 2**16
 """Bytes of body that are read of someone who has not said the token yet, and seconds that he is waited for."""
 PATIENCE = 10.0
+LISTENING = 1.0
+"""Seconds in which someone who is refused may go on talking."""
 
 
 class Table:
@@ -204,9 +206,16 @@ def serve(line: socket.socket, token: str, adapter: Path) -> bool:
 
 
 def _complain(line: socket.socket, reason: str, message: str) -> None:
+    """What is still to be read is read for a moment: a line that is closed on it takes the message with it."""
     try:
         send(line, Message("error", {"reason": reason, "message": message}), time.monotonic() + PATIENCE)
-    except (Gone, Late):
+        line.shutdown(socket.SHUT_WR)
+        until = time.monotonic() + LISTENING
+        while (left := until - time.monotonic()) > 0:
+            line.settimeout(left)
+            if not line.recv(65536):
+                return
+    except (Gone, Late, OSError):
         pass  # nobody is there to hear it
 
 

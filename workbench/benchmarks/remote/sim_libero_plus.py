@@ -197,7 +197,7 @@ def configured() -> Path:
     unfinished.write_text(json.dumps({name: str(package / place) for name, place in own.items()}), encoding="utf-8")
     unfinished.replace(folder / "config.yaml")
     os.environ["LIBERO_CONFIG_PATH"] = str(folder)
-    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # its initial states are pickles, from where its code is
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # its initial states are code, as it is itself
     return package
 
 
