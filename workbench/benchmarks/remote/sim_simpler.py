@@ -2,8 +2,8 @@
 
 Scenes, initial states and success are SimplerEnv's visual-matching setup, as its published scripts call it
 (`octo_bridge.sh`, `octo_pick_coke_can_visual_matching.sh`), and success is what holds at an episode's last step, as its
-evaluator counts it. Action: Δx Δy Δz in metres, Δroll Δpitch Δyaw in radians, gripper (+1 open). State: the tool's pose
-in the world, x y z and a quaternion w x y z.
+evaluator counts it. Action: Δx Δy Δz in metres, Δroll Δpitch Δyaw in radians, about the base's axes, gripper (+1 open).
+State: the tool's pose in the world, x y z and a quaternion w x y z; the robots look along the world's -x.
 """
 
 from __future__ import annotations

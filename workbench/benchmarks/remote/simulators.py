@@ -65,7 +65,7 @@ SIMULATORS = {
     one.world: one
     for one in (
         _simulator("calvin", "Python 3.8, calvin_env and calvin_agent as github.com/mees/calvin installs them", rows=1),
-        _simulator("simpler", "Python 3.10, SimplerEnv and its ManiSkill2_real2sim with their data", rows=4),
+        _simulator("simpler", "Python 3.10 or 3.11, SimplerEnv and its ManiSkill2_real2sim with their data", rows=4),
         _simulator("maniskill", "Python 3.10 or newer and mani_skill 3 (pip install mani_skill)", rows=4),
         _simulator("libero_plus", f"Python 3.8 to 3.11 and {PLUS}", rows=4),
     )
