@@ -235,7 +235,8 @@ def test_a_stop_ends_the_command_and_its_workers_in_a_sentence(
 
 
 def test_run_answers_in_json_what_table_does_and_tells_its_progress_aside(small_run: SmallRun, tmp_path: Path):
-    study, root = smoke_of(tmp_path, "all-trained"), ("--root", str(small_run.root), "--format", "json")
+    copy = shutil.copytree(small_run.root, tmp_path / "runs")  # a report is written there
+    study, root = smoke_of(tmp_path, "all-trained"), ("--root", str(copy), "--format", "json")
     said = say("run", study, *root)
     assert said.code == 0 and "1 run, 1 of them recorded" in said.error
     assert json.loads(said.out) == json.loads(say("table", study, *root).out)

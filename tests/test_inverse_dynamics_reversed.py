@@ -11,6 +11,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
+from workbench.actions import Actions
 from workbench.backbones.contract import Backbone
 from workbench.backbones.registry import load_backbone
 from workbench.data.contract import Frames
@@ -24,7 +25,6 @@ from workbench.objectives.facts import facts, spelled, terms
 from workbench.objectives.inverse_dynamics import GAP, InverseDynamics, _check_fits
 from workbench.objectives.moments import Moments, Signals
 from workbench.objectives.reversal import check_undoable
-from workbench.plan import Actions
 from workbench.training.imitate import ActionScale
 
 # N frames  B moments

@@ -1,6 +1,7 @@
 """Arms whose trainings take equally long: what is timed, the steps that come of it, what was reached."""
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -74,15 +75,16 @@ def test_what_is_timed_is_the_base_and_each_arm_whose_steps_are_others():
     assert measured == ["frozen", "full", "full", "frozen", "frozen", "full"], "in turn, what is alike once"
 
 
-def test_a_training_is_timed_and_leaves_no_record(small_run: SmallRun):
-    before = {path.name for path in small_run.root.iterdir()}
+def test_a_training_is_timed_and_leaves_no_record(small_run: SmallRun, tmp_path: Path):
+    root = Path(shutil.copytree(small_run.root, tmp_path / "runs"))
+    before = {path.name for path in root.iterdir()}
     plan = trainings(study(frozen(), data=small_run.plan.data.model_dump()), 3)["freeze-vision"]
-    seconds = step_seconds(plan, small_run.root)
+    seconds = step_seconds(plan, root)
     assert len(seconds) == 2 and all(0 < one < 30 for one in seconds)
-    assert {path.name for path in small_run.root.iterdir()} - before <= {"features"}
+    assert {path.name for path in root.iterdir()} - before <= {"features"}
 
 
-def test_what_pace_prints_makes_the_study_whole(tmp_path: Path, small_run: SmallRun):
+def test_what_pace_prints_makes_the_study_whole(tmp_path: Path):
     text = (Path(__file__).parent.parent / "configs" / "smoke.toml").read_text().split("[injections")[0]
     text += '[[arms]]\nname = "all-trained"\n[[arms]]\nname = "freeze-vision"\n'
     text += 'edits = [{ edit = "tune", slot = "vision", tune = { kind = "frozen" } }]\n'
@@ -129,13 +131,14 @@ def test_an_arm_beside_a_study_has_the_seconds_that_the_study_gives_it():
     assert alone.step_seconds == {"base": 0.3}
 
 
-def test_the_table_says_what_trainings_took(small_run: SmallRun):
+def test_the_table_says_what_trainings_took(small_run: SmallRun, tmp_path: Path):
+    root = Path(shutil.copytree(small_run.root, tmp_path / "runs"))
     longer = {"name": "longer", "budget": {"steps": 20}}
     asked = study(frozen(), longer, step_seconds={"base": 0.3, "freeze-vision": 0.2})
-    assert "as many seconds for every arm" in gather(asked, small_run.root).budget
-    assert gather(asked, small_run.root).notes == ()
+    assert "as many seconds for every arm" in gather(asked, root).budget
+    assert gather(asked, root).notes == ()
     for run in wanted(asked):
-        if find(small_run.root, run.plan) is None:
-            execute(run.plan, small_run.root)
-    (note,) = [note for note in gather(asked, small_run.root).notes if "equally long" in note]
+        if find(root, run.plan) is None:
+            execute(run.plan, root)
+    (note,) = [note for note in gather(asked, root).notes if "equally long" in note]
     assert "'all-trained'" in note and "'freeze-vision'" in note and "longer" not in note
