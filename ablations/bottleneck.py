@@ -72,9 +72,7 @@ def bottleneck(record: StudyRecord, cells: Cells = "wilson") -> Table:
         episodes=len(record.tasks),
         bottleneck=decision.slot,
         screening=bool(decision.thin),
-        verdict=" ".join(
-            (without_freezing(contrasts, where=where) if known and not frozen else found, *_left_out(record))
-        ),
+        verdict=" ".join((found, *_left_out(record))),
         slots=rows,
         injections=injected,
         whole=_wholes(arms),

@@ -53,8 +53,9 @@ def contrasts(table: Table) -> Canvas:
     """Freeze costs, then declared contrasts, in points with 95 % intervals; coloured where 0 is left out."""
     slots: Rows = [(f"freeze cost: {row.slot}", row.freeze_cost, points(row.freeze_cost)) for row in table.slots]
     declared: Rows = [(row.name, row.figure, points(row.figure)) for row in table.contrasts]
-    about = [*(["what freezing each slot costs"] if slots else []), *(["the declared contrasts"] if declared else [])]
-    canvas, axes = _canvas(table, [*slots, *declared], ", and ".join(about).capitalize())
+    about = {"what freezing each slot costs": slots, "the declared contrasts": declared}
+    title = ", and ".join(words for words, rows in about.items() if rows)
+    canvas, axes = _canvas(table, [*slots, *declared], title.capitalize())
     axes.set_xlabel("difference in success (percentage points), 95 % interval; blue leaves 0 out")
     axes.axvline(0, color="black", linewidth=0.8)
     if slots and declared:

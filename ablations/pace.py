@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from ablations.arms import Arm
 from workbench.errors import UserError, unknown
-from workbench.fingerprint import pinned
 from workbench.plan import Budget, Finetune
 from workbench.spec import Spec, with_random_weights
 
@@ -56,7 +55,7 @@ def trainings(study: "Study", steps: int) -> dict[str, Finetune]:
 
     def training(arm: Arm) -> Finetune:
         return Finetune(
-            spec=with_random_weights(pinned(study.model_of(arm))),
+            spec=with_random_weights(study.model_of(arm)),
             data=study.data,
             budget=study.changed_budget(arm).model_copy(update={"steps": steps}),
             protocol=study.protocol,

@@ -83,7 +83,7 @@ def alone(study: Study, small_run: SmallRun, tmp_path_factory: pytest.TempPathFa
     """The same on this machine, with nothing struck."""
     root, runs = tmp_path_factory.mktemp("alone") / "runs", wanted(study)
     shutil.copytree(small_run.root, root)
-    list(local.carry_out(uncollected(runs, root), root, workers=1))
+    list(local.carry_out(uncollected([run.plan for run in runs], root), root, workers=1))
     events = list(local.carry_out([run.plan for run in runs], root, workers=2))
     return Story(root, runs, events, [])
 

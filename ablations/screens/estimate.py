@@ -21,7 +21,7 @@ def show_estimate(study: Study, root: Path, format: Literal["terminal", "json"])
     """Say what carrying out the study would cost, and do nothing."""
     rows, halving = dearest(study, root), halved(study, root)
     missing = [row for row in rows if not row.recorded]
-    recipes = uncollected([row.run for row in missing], root)
+    recipes = uncollected([row.run.plan for row in missing], root)
     episodes = sum(recipe.episodes * len(recipe.tasks) for recipe in recipes)
     if format == "json":
         plain = [vars(row) | {"run": row.run.id, "arm": row.run.arm, "seed": row.run.seed} for row in rows]

@@ -9,14 +9,12 @@ import torch
 from rich.table import Table
 
 from ablations.pace import BASE, paces, trainings
-from ablations.screens.study import collect_missing
+from ablations.screens.study import collect_missing, uncollected
 from ablations.study import Study
 from ablations.study_file import read_study
 from workbench.engines.means import Means
 from workbench.engines.registry import engine
 from workbench.plan import Finetune
-from workbench.recipes import Expert
-from workbench.record import is_done
 from workbench.screens.console import console, stage, told_aside
 from workbench.stopping import stopped_in_a_sentence
 from workbench.training.timed import step_seconds
@@ -45,10 +43,9 @@ def show_pace(
 
 
 def _measured(study: Study, root: Path, steps: int, rounds: int) -> dict[str, float]:
-    if isinstance(study.data, Expert) and not is_done(root, study.data):
-        collect_missing([study.data], root, engine(Means("local", 1)))
-    torch.set_num_threads(1)  # as a worker has
     plans, done = trainings(study, steps), 0
+    collect_missing(uncollected(plans.values(), root), root, engine(Means("local", 1)))
+    torch.set_num_threads(1)  # as a worker has
     total = len({plan.model_dump_json() for plan in plans.values()}) * (rounds + 1)
     purpose = f"train {steps} steps of each arm in turn, {rounds} times and once before that does not count"
     with stage("Pace", purpose) as progress:

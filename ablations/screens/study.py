@@ -1,6 +1,6 @@
 """What a person sees of a study: its progress, its table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
@@ -22,7 +22,7 @@ from workbench.engines.contract import Engine, Event
 from workbench.engines.means import Means
 from workbench.engines.registry import engine
 from workbench.errors import UserError
-from workbench.plan import Evaluate, Finetune, Inject, Job, Replay, job_id
+from workbench.plan import Evaluate, Finetune, Inject, Job, Plan, Replay, job_id
 from workbench.recipes import Expert, actions_of
 from workbench.record import find, is_done
 from workbench.screens.console import console, ledger_table, stage, told_aside
@@ -100,7 +100,7 @@ def _make(missing: Sequence[Wanted], root: Path, means: Means) -> dict[str, str]
         return {}
     carry_out = engine(means)
     _check_models(missing, here=means.engine == "local")
-    collect_missing(uncollected(missing, root), root, carry_out)
+    collect_missing(uncollected([run.plan for run in missing], root), root, carry_out)
     purpose = "train each arm's model on the same demonstrations, then let it play the same episodes"
     broken = _carry_out([run.plan for run in missing], root, carry_out, title="Runs", purpose=purpose)
     for id, error in broken.items():
@@ -156,9 +156,9 @@ def collect_missing(recipes: Sequence[Expert], root: Path, carry_out: Engine) ->
             raise UserError(error)
 
 
-def uncollected(missing: Sequence[Wanted], root: Path) -> list[Expert]:
-    """Recipes of the missing runs' demonstrations that are not collected yet, each once."""
-    data = dict.fromkeys(run.plan.data for run in missing if isinstance(run.plan, Finetune | Inject))
+def uncollected(plans: Iterable[Plan], root: Path) -> list[Expert]:
+    """Recipes of the plans' demonstrations that are not collected yet, each once."""
+    data = dict.fromkeys(plan.data for plan in plans if isinstance(plan, Finetune | Inject))
     return [recipe for recipe in data if isinstance(recipe, Expert) and not is_done(root, recipe)]
 
 
